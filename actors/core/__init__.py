@@ -1,0 +1,5 @@
+"""The core: what a counter is and what it does. No waiting, no clock, no imports but its own.
+
+    policy   bounds, and what happens at them
+    counter  the state machine of one counter
+"""

@@ -1,0 +1,87 @@
+"""Following the placement table over Ray, for gateways and hosts alike."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from actors.placement import HostEntry, Placement, Table
+
+NAMESPACE = "counters"
+SUPERVISOR = "supervisor"
+RETRY_S = 0.2
+
+log = logging.getLogger("counters.directory")
+
+
+class RayDirectory:
+    """The newest table this process has heard of. While the supervisor is away, the last one stays in force."""
+
+    def __init__(self) -> None:
+        self.placement = Placement.empty()
+        self._listeners: list[Callable[[], None]] = []
+        self._asked: set[str] = set()
+        self._reported: set[str] = set()
+
+    def subscribe(self, changed: Callable[[], None]) -> None:
+        self._listeners.append(changed)
+
+    async def follow(self) -> None:
+        """Keep the table current until cancelled: one call to the supervisor is always waiting for a newer one."""
+        while True:
+            try:
+                table = await supervisor().newer_table.remote(self.placement.version)
+            except (RayError, ValueError) as error:  # ValueError: no actor of that name at this moment.
+                log.info("action=supervisor_away error=%s", type(error).__name__)
+                await asyncio.sleep(RETRY_S)
+                continue
+            self.take(table)
+
+    def take(self, table: Table) -> None:
+        """Adopt `table` when it is newer."""
+        if table.version > self.placement.version:
+            self.placement = Placement(table)
+            self._asked.clear()
+            self._reported.clear()
+            for changed in self._listeners:
+                changed()
+
+    def report(self, host: HostEntry) -> None:
+        """Tell the supervisor that `host` seems to be gone: once for each incarnation and table."""
+        if host.incarnation not in self._reported:
+            self._reported.add(host.incarnation)
+            self._tell("report", host)
+
+    def dedicate(self, name: str) -> None:
+        """Ask the supervisor for a host of its own for `name`: once for each table."""
+        if self.placement.table.dedicate_all and name not in self._asked:
+            self._asked.add(name)
+            self._tell("dedicate", name)
+
+    def _tell(self, method: str, argument: Any) -> None:
+        async def tell() -> None:
+            try:
+                await getattr(supervisor(), method).remote(argument)
+            except (RayError, ValueError) as error:
+                # It will be told again: reports repeat with every attempt to connect, wishes with every operation.
+                log.info("action=supervisor_away method=%s error=%s", method, type(error).__name__)
+                await asyncio.sleep(RETRY_S)
+                self._asked.discard(argument if isinstance(argument, str) else "")
+                self._reported.discard("" if isinstance(argument, str) else argument.incarnation)
+
+        task = asyncio.get_running_loop().create_task(tell())
+        _running.add(task)
+        task.add_done_callback(_running.discard)
+
+
+_running: set[asyncio.Task[None]] = set()  # The loop itself holds tasks only weakly.
+
+
+def supervisor() -> Any:
+    """The handle of the supervisor actor. Raises ValueError when there is none."""
+    return ray.get_actor(SUPERVISOR, namespace=NAMESPACE)

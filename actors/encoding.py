@@ -1,0 +1,55 @@
+"""The JSON of results and events, made once by the counter's owner and passed on as bytes.
+
+Written with byte templates instead of an encoder: an enriched result shares its metadata and four of its five history
+items with its neighbours, and joining finished bytes costs a third of encoding them again. It is safe because nothing
+in them needs escaping: names are letters, digits and `_-.:`, types and reasons are our own words, the rest is numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+HISTORY_SHOWN = 5  # Items in an enriched result.
+
+_METADATA = b'{"id":%d,"name":"%b","value":%d,"createdAt":"%b","updatedAt":"%b","operationCount":%d}'
+_ITEM = b'{"id":%d,"operation":"%b","previousValue":%d,"newValue":%d,"timestamp":"%b"}'
+_RESULT = (
+    b'{"name":"%b","value":%d,"previousValue":%d,"metadata":%b,"latestHistory":[%b],"timestamp":"%b"}'
+)
+_EVENT = b'{"type":"%b","value":%d,"previousValue":%d,"metadata":%b,"timestamp":"%b"}'
+_EVENT_WITH_REASON = b'{"type":"%b","value":%d,"previousValue":%d,"metadata":%b,"timestamp":"%b","reason":"%b"}'
+_SNAPSHOT = b'{"type":"snapshot","value":%d,"metadata":%b,"timestamp":"%b"}'
+_SYNCED = b'{"oldCount":%d,"newCount":%d,"difference":%d}'
+
+
+def metadata(id: int, name: bytes, value: int, created_at: bytes, updated_at: bytes, seq: int) -> bytes:
+    """The metadata object. Times are already ISO 8601."""
+    return _METADATA % (id, name, value, created_at, updated_at, seq)
+
+
+def item(seq: int, type: str, amount: int, previous_value: int, value: int, at: bytes) -> bytes:
+    """One entry of the history, such as `increment(1)`."""
+    operation = b"reset" if type == "reset" else b"%b(%d)" % (type.encode(), amount)
+    return _ITEM % (seq, operation, previous_value, value, at)
+
+
+def result(name: bytes, value: int, previous_value: int, metadata: bytes, items: Iterable[bytes], at: bytes) -> bytes:
+    """The enriched answer to an operation; `items` are the newest history entries, newest first."""
+    return _RESULT % (name, value, previous_value, metadata, b",".join(items), at)
+
+
+def event(type: str, value: int, previous_value: int, metadata: bytes, at: bytes, reason: str | None) -> bytes:
+    """What subscribers receive."""
+    if reason is None:
+        return _EVENT % (type.encode(), value, previous_value, metadata, at)
+    return _EVENT_WITH_REASON % (type.encode(), value, previous_value, metadata, at, reason.encode())
+
+
+def snapshot(value: int, metadata: bytes, at: bytes) -> bytes:
+    """The state as it is, for a subscriber that asked for it."""
+    return _SNAPSHOT % (value, metadata, at)
+
+
+def synced(old: int, new: int) -> bytes:
+    """The answer to sync."""
+    return _SYNCED % (old, new, new - old)

@@ -1,0 +1,264 @@
+"""A host: one event loop that runs counters, one storage thread that makes them durable.
+
+Operations gather in the inbox while the disk works on the round before; that is the group commit. Counters are loaded
+when the first operation for them arrives. This is ordinary Python without Ray: `actors.runtime` makes it an actor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from actors import queries
+from actors.activation import Activation
+from actors.clock import Clock, SystemClock
+from actors.link import HostEnd
+from actors.messages import Burst, Operate, Operation, Query, Status, Unwatch, Watch
+from actors.placement import Placement
+from actors.queries import State
+from actors.round import Call, Prepared, Round, prepare
+from storage.errors import StorageError
+from storage.store import Store
+
+ROUND_MAX = 1_000  # Operations in one transaction: past it a commit takes longer than the callers should wait.
+INBOX_MAX = 20_000  # Operations waiting. Then links are not read until half of them are done.
+HEARTBEAT_S = 0.25
+
+log = logging.getLogger("counters.host")
+
+T = TypeVar("T")
+
+
+class Host:
+    """Runs the counters that the placement table gives it."""
+
+    def __init__(self, id: str, store: Store, clock: Clock | None = None) -> None:
+        self.id = id
+        self._store = store
+        self._clock = clock or SystemClock()
+        self._placement = Placement.empty()
+        self._storage = ThreadPoolExecutor(1, thread_name_prefix="storage")
+        self._inbox: deque[Call] = deque()
+        self._arrived = asyncio.Event()
+        self._activations: dict[str, Activation] = {}
+        self._watchers: dict[str, set[HostEnd]] = {}
+        self._links: set[HostEnd] = set()
+        self._paused = False
+        self._moving = False
+
+    # What arrives
+
+    def link_opened(self, link: HostEnd) -> None:
+        self._links.add(link)
+        log.info("action=link_opened host=%s gateway=%s", self.id, link.gateway)
+
+    def link_closed(self, link: HostEnd) -> None:
+        self._links.discard(link)
+        for name in [name for name, links in self._watchers.items() if link in links]:
+            self._forget_watcher(link, name)
+        log.info("action=link_closed host=%s gateway=%s", self.id, link.gateway)
+
+    def receive(self, link: HostEnd, message: Any) -> None:
+        """Take one record from a link."""
+        if isinstance(message, Operate):
+            self._receive_operations(link, message)
+        elif isinstance(message, Query):
+            asyncio.get_running_loop().create_task(self._answer(link, message))
+        elif isinstance(message, Watch):
+            asyncio.get_running_loop().create_task(self._watch(link, message.positions))
+        elif isinstance(message, Unwatch):
+            for name in message.names:
+                self._forget_watcher(link, name)
+
+    def _receive_operations(self, link: HostEnd, message: Operate) -> None:
+        if message.version < self._placement.version:
+            # Sent by an older table. What is not ours by ours goes back; the sender will have ours soon.
+            for operation in message.operations:
+                if self._owns(operation.name):
+                    self._inbox.append((link, operation))
+                else:
+                    link.answer(operation.tag, Status.MOVED, b"")
+        else:
+            # A newer table than ours says that these are ours; the epochs see to it that no harm comes of it.
+            self._inbox.extend([(link, operation) for operation in message.operations])
+        self._arrived.set()
+        if len(self._inbox) > INBOX_MAX and not self._paused:
+            self._paused = True
+            for each in self._links:
+                each.pause()
+
+    async def operate(self, operations: Sequence[Operation]) -> list[tuple[int, int, bytes]]:
+        """The Ray door: apply operations and return (tag, status, body) for each, in any order."""
+        door = _Door(len(operations))
+        self._inbox.extend((door, operation) for operation in operations)
+        self._arrived.set()
+        return await door.answers
+
+    async def query(self, query: Query) -> tuple[int, bytes]:
+        """Answer a question."""
+        resident = {name: state for name in query.names if (state := self._state(name)) is not None}
+        try:
+            return await self._in_storage(queries.answer, self._store, query, resident)
+        except StorageError as error:
+            log.warning("action=query_failed host=%s kind=%s error=%s", self.id, query.kind, error)
+            return Status.UNAVAILABLE, b""
+
+    def place(self, placement: Placement) -> None:
+        """Follow a newer table: counters that now belong elsewhere leave before the next round."""
+        self._placement = placement
+        self._moving = True
+        self._arrived.set()
+
+    # The loop
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        heart = asyncio.create_task(self._beat())
+        try:
+            while True:
+                if not self._inbox and not self._moving:
+                    self._arrived.clear()
+                    await self._arrived.wait()
+                if self._moving:
+                    self._release_moved()
+                await self._round(self._take())
+        finally:
+            heart.cancel()
+            self._storage.shutdown(wait=True)
+            self._store.close()
+
+    async def _beat(self) -> None:
+        while True:
+            for link in self._links:
+                link.beat(self._placement.version)
+            await asyncio.sleep(HEARTBEAT_S)
+
+    def _take(self) -> list[Call]:
+        inbox = self._inbox
+        calls = [inbox.popleft() for _ in range(min(len(inbox), ROUND_MAX))]
+        if self._paused and len(inbox) < INBOX_MAX // 2:
+            self._paused = False
+            for link in self._links:
+                link.resume()
+        return calls
+
+    async def _round(self, calls: list[Call]) -> None:
+        if not calls:
+            return
+        try:
+            prepared = await self._prepare(calls)
+        except StorageError as error:
+            log.error("action=load_failed host=%s error=%s", self.id, error)
+            for answerer, operation in calls:
+                answerer.answer(operation.tag, Status.UNAVAILABLE, b"")
+            return
+        round = Round(self._activations, prepared, self._clock.now_ms())
+        round.apply(calls)
+        commit = round.commit()
+        pending = None if commit is None else self._in_storage(self._store.commit, commit)
+        round.encode(self._watchers)  # While the disk works.
+        fenced: frozenset[int] = frozenset()
+        if pending is not None:
+            try:
+                fenced = await pending
+            except StorageError as error:
+                log.error("action=commit_failed host=%s error=%s", self.id, error)
+                round.abandon(Status.UNAVAILABLE)
+                return
+        # Everything below here is durable. Nothing above here may leave.
+        if fenced:
+            log.warning("action=fenced host=%s counters=%d", self.id, len(fenced))
+        for burst in round.settle(fenced):
+            for link in self._watchers.get(burst.name, ()):
+                link.publish(burst)
+        self._inbox.extendleft(reversed(round.deferred))
+
+    async def _prepare(self, calls: list[Call]) -> Prepared | None:
+        activations = self._activations
+        missing = {operation.name for _, operation in calls if operation.name not in activations}
+        doubtful = [(operation.name, operation.id) for _, operation in calls if operation.repeated]
+        if not missing and not doubtful:
+            return None
+        ids = {name: activations[name].id for name, _ in doubtful if name in activations}
+        prepared = await self._in_storage(prepare, self._store, list(missing), doubtful, ids)
+        for row in prepared.rows:
+            activations[row.name] = Activation(row, prepared.latest.get(row.id, ()))
+        return prepared
+
+    def _in_storage(self, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
+        return asyncio.get_running_loop().run_in_executor(self._storage, function, *arguments)
+
+    def _release_moved(self) -> None:
+        self._moving = False
+        gone = [name for name in self._activations if not self._owns(name)]
+        for name in gone:
+            del self._activations[name]
+        if gone:
+            log.info("action=release host=%s counters=%d version=%d", self.id, len(gone), self._placement.version)
+
+    def _owns(self, name: str) -> bool:
+        return self._placement.owner(name) == self.id
+
+    # What may be seen
+
+    def _state(self, name: str) -> State | None:
+        activation = self._activations.get(name)
+        if activation is None or activation.shown is None:
+            return None
+        return State(activation.id, activation.created_at, activation.shown)
+
+    async def _answer(self, link: HostEnd, query: Query) -> None:
+        status, body = await self.query(query)
+        link.answer(query.tag, status, body)
+
+    async def _watch(self, link: HostEnd, positions: Sequence[tuple[str, int, int]]) -> None:
+        for name, _, _ in positions:
+            self._watchers.setdefault(name, set()).add(link)
+        resident = {name: state for name, _, _ in positions if (state := self._state(name)) is not None}
+        try:
+            found = await self._in_storage(_positions, self._store, positions, resident)
+        except StorageError as error:
+            # The gateway would wait for ever for a position that never comes; a new link asks again.
+            log.warning("action=watch_failed host=%s error=%s", self.id, error)
+            link.close()
+            return
+        for each in found:
+            if isinstance(each, Burst):
+                link.publish(each)
+            else:
+                link.place(each)
+
+    def _forget_watcher(self, link: HostEnd, name: str) -> None:
+        links = self._watchers.get(name)
+        if links is not None:
+            links.discard(link)
+            if not links:
+                del self._watchers[name]
+
+
+class _Door:
+    """Gathers the answers of one call through the Ray door."""
+
+    def __init__(self, expected: int) -> None:
+        self._expected = expected
+        self._received: list[tuple[int, int, bytes]] = []
+        self.answers: asyncio.Future[list[tuple[int, int, bytes]]] = asyncio.get_running_loop().create_future()
+        if not expected:
+            self.answers.set_result([])
+
+    def answer(self, tag: int, status: int, body: bytes) -> None:
+        self._received.append((tag, status, body))
+        if len(self._received) == self._expected and not self.answers.done():
+            self.answers.set_result(self._received)
+
+
+def _positions(
+    store: Store, positions: Sequence[tuple[str, int, int]], resident: dict[str, State]
+) -> list[Any]:
+    unknown = [name for name, _, _ in positions if name not in resident]
+    states = resident | {name: queries.from_row(row) for name, row in store.read(unknown).items()}
+    return [queries.missed(store, name, states.get(name), id, seq) for name, id, seq in positions]

@@ -1,0 +1,124 @@
+"""Questions that change nothing: answered from what is resident, else from storage, and nobody wakes up for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from actors import encoding
+from actors.activation import Shown, item, show
+from actors.clock import iso
+from actors.messages import Burst, Position, Query, Status
+from actors.round import not_found
+from storage.records import CounterRecord, OperationRecord
+from storage.store import Store
+
+MISSED_MAX = 1_000  # Events replayed to a subscriber that was away. Beyond it the newest state says more, sooner.
+
+Answer = tuple[int, bytes]
+
+
+class State(NamedTuple):
+    """The committed state of one counter, wherever it was read."""
+
+    id: int
+    created_at: bytes
+    shown: Shown
+
+
+def from_row(row: CounterRecord) -> State:
+    """The state that a row of storage holds."""
+    created_at = iso(row.created_at or 0).encode()
+    return State(row.id, created_at, show(row, created_at))
+
+
+def answer(store: Store, query: Query, resident: Mapping[str, State]) -> Answer:
+    """Answer `query`; runs in the storage thread. `resident` is what memory knows of the names asked for."""
+    if query.kind == "page":
+        return Status.OK, _page(store, query)
+    unknown = [name for name in query.names if name not in resident]
+    states = dict(resident)
+    if unknown:
+        states |= {name: from_row(row) for name, row in store.read(unknown).items()}
+    if query.kind == "values":
+        return Status.OK, _json({"values": {name: _value(states, name) for name in query.names}})
+    name = query.names[0]
+    if query.kind == "value":
+        return Status.OK, _json({"name": name, "value": _value(states, name)})
+    if query.kind == "snapshot":
+        return Status.OK, msgspec.msgpack.encode(snapshot(name, states.get(name)))
+    state = states.get(name)
+    if query.kind == "missed":
+        id = -1 if state is None else state.id
+        return Status.OK, msgspec.msgpack.encode(missed(store, name, state, id, query.before or 0))
+    if state is None:
+        return Status.REFUSED, not_found(name)
+    if query.kind == "metadata":
+        return Status.OK, state.shown.metadata
+    assert query.kind == "history", query.kind
+    items = map(item, store.history(state.id, query.before, query.limit))
+    return Status.OK, b"[" + b",".join(items) + b"]"
+
+
+def _value(states: Mapping[str, State], name: str) -> int:
+    state = states.get(name)
+    return 0 if state is None else state.shown.value
+
+
+def _page(store: Store, query: Query) -> bytes:
+    rows = store.page(query.names[0] if query.names else "", query.text, query.limit)
+    counters = [
+        {
+            "name": row.name,
+            "value": row.value,
+            "createdAt": iso(row.created_at or 0),
+            "updatedAt": iso(row.updated_at or 0),
+            "createdBy": row.created_by,
+        }
+        for row in rows
+    ]
+    page: dict[str, Any] = {"counters": counters, "count": len(counters)}
+    if len(rows) == query.limit:
+        page["cursor"] = rows[-1].name
+    return _json(page)
+
+
+def snapshot(name: str, state: State | None) -> Position:
+    """Where a counter stands, with its state as a client would be shown it."""
+    if state is None:
+        never = encoding.metadata(0, name.encode(), 0, b"", b"", 0).replace(b'"createdAt":"","updatedAt":""', _NEVER)
+        return Position(name, 0, 0, encoding.snapshot(0, never, iso(0).encode()))
+    shown = state.shown
+    return Position(name, state.id, shown.seq, encoding.snapshot(shown.value, shown.metadata, shown.at))
+
+
+_NEVER = b'"createdAt":null,"updatedAt":null'
+
+
+def missed(store: Store, name: str, state: State | None, counter_id: int, seq: int) -> Burst | Position:
+    """What a subscriber that stands at (`counter_id`, `seq`) has missed; runs in the storage thread.
+
+    The events themselves when there are not too many, else the newest state.
+    """
+    position = snapshot(name, state)
+    if state is None or counter_id != state.id or not 0 <= seq < state.shown.seq:
+        return position
+    rows = store.since(counter_id, seq, MISSED_MAX + 1)
+    if not rows or len(rows) > MISSED_MAX or rows[0].seq != seq + 1:
+        return position
+    return Burst(name, counter_id, rows[0].seq, [row.type for row in rows], list(_events(name, state, rows)))
+
+
+def _events(name: str, state: State, rows: Iterable[OperationRecord]) -> Iterable[bytes]:
+    encoded = name.encode()
+    for row in rows:
+        at = iso(row.at).encode()
+        metadata = encoding.metadata(row.counter_id, encoded, row.value, state.created_at, at, row.seq)
+        reason = row.reason or ("manual" if row.type == "reset" else None)
+        yield encoding.event(row.type, row.value, row.previous_value, metadata, at, reason)
+
+
+def _json(value: object) -> bytes:
+    return msgspec.json.encode(value)

@@ -1,0 +1,269 @@
+"""One round of a host: what it took from its inbox, applied, made durable together and answered.
+
+    prepare   in the storage thread: load what is not resident, look up ids that may have been applied before
+    apply     in memory, operation by operation
+    commit    in the storage thread: one transaction for all counters of the round
+    encode    meanwhile: the bytes of results and events
+    deliver   after the commit, and only then
+
+Each step is a plain call without waiting; `Host` puts them in this order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+
+from actors import encoding
+from actors.activation import Activation, item
+from actors.clock import iso
+from actors.core.counter import Change, Refusal
+from actors.core.policy import Policy, complaint
+from actors.messages import Burst, Operation, Status
+from storage.records import Commit, CounterRecord, OperationRecord, PolicyWrite
+from storage.store import Store
+
+POLICY_FIELDS = frozenset(Policy.__dataclass_fields__)
+
+
+class Answerer(Protocol):
+    """Where a call came from: a link, or the Ray door."""
+
+    def answer(self, tag: int, status: int, body: bytes) -> None:
+        """Take the answer to the call that has this tag."""
+        ...
+
+
+Call = tuple[Answerer, Operation]
+
+
+class Prepared(NamedTuple):
+    """What storage knew: rows now owned by this host, their newest history, and operations that are repeats."""
+
+    rows: list[CounterRecord]
+    latest: dict[int, list[OperationRecord]]
+    repeats: dict[tuple[str, str], list[OperationRecord]]  # (name, id) → that operation and the ones before it.
+
+
+def prepare(store: Store, missing: list[str], doubtful: list[tuple[str, str]], ids: dict[str, int]) -> Prepared:
+    """Claim and load `missing` counters; find which of the `doubtful` operations were applied before."""
+    rows = store.claim(missing) if missing else []
+    old = [row.id for row in rows if row.seq]
+    latest = store.latest(old, encoding.HISTORY_SHOWN) if old else {}
+    repeats: dict[tuple[str, str], list[OperationRecord]] = {}
+    if doubtful:
+        ids = ids | {row.name: row.id for row in rows}
+        found = store.find_operations([(ids[name], id) for name, id in doubtful])
+        for name, id in doubtful:
+            row = found.get((ids[name], id))
+            if row is not None:
+                repeats[name, id] = store.history(row.counter_id, row.seq + 1, encoding.HISTORY_SHOWN)
+    return Prepared(rows, latest, repeats)
+
+
+def refusal(code: str, message: str, field: str | None = None) -> bytes:
+    """The body of an answer with status REFUSED."""
+    data = None if field is None else {"field": field, "reason": message}
+    return msgspec.json.encode({"code": code, "message": message, "data": data})
+
+
+def not_found(name: str) -> bytes:
+    """The body of an answer to whoever asked for a counter that is not there."""
+    message = f"there is no counter {name}"
+    return msgspec.json.encode({"code": "COUNTER_NOT_FOUND", "message": message, "data": {"name": name}})
+
+
+class Round:
+    """The state of one round."""
+
+    def __init__(self, activations: dict[str, Activation], prepared: Prepared | None, at: int) -> None:
+        self._activations = activations
+        self._repeats = prepared.repeats if prepared else {}
+        self._at = at
+        self._at_iso = iso(at).encode()
+        self._outcomes: list[tuple[Answerer, Operation, Activation, Change | Refusal | bytes, bool]] = []
+        self._touched: dict[str, Activation] = {}
+        self._recalled: list[Activation] = []
+        self._operations: list[OperationRecord] = []
+        self._policies: list[PolicyWrite] = []
+        self._ended: dict[str, Activation] = {}
+        self._metadata: dict[str, bytes] = {}
+        self._answers: dict[tuple[str, int], bytes] = {}
+        self._bursts: dict[str, Burst] = {}
+        self._ready: list[tuple[Answerer, int, int, bytes, Activation]] = []
+        self.deferred: list[Call] = []
+
+    def apply(self, calls: Sequence[Call]) -> None:
+        """Apply all operations in order. Those behind a deletion of their counter wait for the next round."""
+        at = self._at
+        outcomes = self._outcomes
+        for answerer, operation in calls:
+            name = operation.name
+            if name in self._ended:
+                self.deferred.append((answerer, operation))
+                continue
+            activation = self._activations[name]
+            counter = activation.counter
+            if operation.repeated:
+                self._recall(activation, operation)
+            seq = counter.seq
+            kind = operation.type
+            if kind in ("increment", "decrement", "setValue", "reset"):
+                outcome: Change | Refusal | bytes = counter.apply(
+                    kind, operation.amount, operation.id, at, operation.actor, operation.reason
+                )
+            else:
+                outcome = self._apply_rare(activation, operation)
+            fresh = counter.seq != seq
+            if fresh:
+                self._touched[name] = activation
+                assert isinstance(outcome, Change)
+                self._operations.append(OperationRecord(activation.id, *outcome))
+            outcomes.append((answerer, operation, activation, outcome, fresh))
+
+    def _recall(self, activation: Activation, operation: Operation) -> None:
+        rows = self._repeats.get((operation.name, operation.id))
+        if rows:
+            activation.counter.remember(Change(*rows[0][1:]))
+            self._recalled.append(activation)
+
+    def _apply_rare(self, activation: Activation, operation: Operation) -> Change | Refusal | bytes:
+        if operation.type == "sync":
+            return activation.counter.apply(
+                "setValue", operation.amount, operation.id, self._at, operation.actor, operation.reason or "sync"
+            )
+        if operation.type == "delete":
+            return self._delete(activation, operation)
+        return self._configure(activation, operation)
+
+    def _delete(self, activation: Activation, operation: Operation) -> Refusal | bytes:
+        if not activation.created_at and activation.name not in self._touched:
+            if operation.repeated:  # The first attempt did it, and the answer got lost.
+                return _success(activation.name)
+            return Refusal("COUNTER_NOT_FOUND", f"there is no counter {activation.name}")
+        self._touched[activation.name] = self._ended[activation.name] = activation
+        return _success(activation.name)
+
+    def _configure(self, activation: Activation, operation: Operation) -> Refusal | bytes:
+        counter = activation.counter
+        exists = bool(activation.created_at) or activation.name in self._touched
+        create = operation.type == "create"
+        if create and exists:
+            return _success(activation.name)
+        wanted = _with(counter.policy, operation.policy or {})
+        wrong = complaint(wanted)
+        if wrong is not None:
+            return Refusal("COUNTER_VALIDATION_ERROR", wrong[1], f"policy.{wrong[0]}")
+        if not exists:
+            counter.value = wanted.initial
+        counter.policy = wanted
+        self._touched[activation.name] = activation
+        text = None if wanted == Policy() else msgspec.json.encode(wanted).decode()
+        self._policies.append(PolicyWrite(activation.id, text, operation.actor if create else None))
+        return _success(activation.name) if create else _success(activation.name, policy=wanted)
+
+    def commit(self) -> Commit | None:
+        """What has to be durable before anything of this round may leave; None: nothing changed."""
+        if not self._touched:
+            return None
+        return Commit(
+            [activation.write(self._at) for activation in self._touched.values()],
+            self._operations,
+            self._policies,
+            [activation.id for activation in self._ended.values()],
+        )
+
+    def encode(self, watched: dict[str, Any]) -> None:
+        """Make the bytes of all results, and of events for the counters that somebody watches."""
+        at = self._at_iso
+        for answerer, operation, activation, outcome, fresh in self._outcomes:
+            status: int = Status.OK
+            if isinstance(outcome, bytes):
+                body = outcome
+            elif isinstance(outcome, Refusal):
+                missing = outcome.code == "COUNTER_NOT_FOUND"
+                status, body = Status.REFUSED, not_found(operation.name) if missing else refusal(*outcome)
+            elif fresh:
+                body = self._encode_fresh(activation, outcome, at, operation.name in watched)
+            else:
+                body = self._answers.get((outcome.operation_id, activation.id)) or self._encode_repeat(
+                    activation, operation, outcome
+                )
+            if operation.type == "sync" and isinstance(outcome, Change):
+                body = encoding.synced(outcome.previous_value, outcome.value)
+            self._ready.append((answerer, operation.tag, status, body, activation))
+        for activation in self._ended.values():
+            if activation.name in watched:
+                self._encode_end(activation, at)
+
+    def _encode_fresh(self, activation: Activation, change: Change, at: bytes, watched: bool) -> bytes:
+        metadata, body = activation.encode(change, at)
+        self._metadata[activation.name] = metadata
+        self._answers[change.operation_id, activation.id] = body
+        if watched:
+            reason = change.reason
+            if reason is None and change.type == "reset":
+                reason = "manual"
+            event = encoding.event(change.type, change.value, change.previous_value, metadata, at, reason)
+            self._add_event(activation, change.seq, change.type, event)
+        return body
+
+    def _encode_repeat(self, activation: Activation, operation: Operation, change: Change) -> bytes:
+        """The answer that the operation had the first time, from its row and the ones before it."""
+        rows = self._repeats[operation.name, operation.id]
+        at = iso(change.at).encode()
+        name = activation.name.encode()
+        metadata = encoding.metadata(activation.id, name, change.value, activation.created_at, at, change.seq)
+        return encoding.result(name, change.value, change.previous_value, metadata, map(item, rows), at)
+
+    def _encode_end(self, activation: Activation, at: bytes) -> None:
+        """A deleted counter reads 0 from now on, and its subscribers are told so. It is the last event of its life."""
+        value, seq = activation.counter.value, activation.counter.seq + 1
+        metadata = encoding.metadata(activation.id, activation.name.encode(), 0, activation.created_at or at, at, seq)
+        event = encoding.event("reset", 0, value, metadata, at, "deleted")
+        self._add_event(activation, seq, "reset", event)
+
+    def _add_event(self, activation: Activation, seq: int, type: str, event: bytes) -> None:
+        burst = self._bursts.get(activation.name)
+        if burst is None:
+            burst = self._bursts[activation.name] = Burst(activation.name, activation.id, seq, [], [])
+        burst.types.append(type)
+        burst.bodies.append(event)
+
+    def settle(self, fenced: frozenset[int]) -> list[Burst]:
+        """The commit is done: answer every call, show the new state, and return the events that may leave now."""
+        for activation in self._touched.values():
+            name = activation.name
+            if activation.id in fenced or name in self._ended:
+                del self._activations[name]
+            else:
+                if not activation.created_at:
+                    activation.created_at = self._at_iso
+                activation.settle(self._metadata.get(name), self._at_iso)
+        for activation in self._recalled:
+            activation.counter.forget()
+        for answerer, tag, status, body, activation in self._ready:
+            if activation.id in fenced:
+                answerer.answer(tag, Status.MOVED, b"")
+            else:
+                answerer.answer(tag, status, body)
+        return [burst for burst in self._bursts.values() if burst.counter_id not in fenced]
+
+    def abandon(self, status: Status) -> None:
+        """The commit failed. Memory may be ahead of the disk, so every counter it touched is loaded anew next time."""
+        for name in self._touched:
+            del self._activations[name]
+        for answerer, operation, *_ in self._outcomes:
+            answerer.answer(operation.tag, status, b"")
+
+
+def _with(policy: Policy, changes: dict[str, Any]) -> Policy:
+    unknown = changes.keys() - POLICY_FIELDS
+    assert not unknown, unknown  # Doors validate.
+    return Policy(**{field: changes.get(field, getattr(policy, field)) for field in POLICY_FIELDS})
+
+
+def _success(name: str, **more: Any) -> bytes:
+    return msgspec.json.encode({"success": True, "name": name, **more})

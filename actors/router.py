@@ -1,0 +1,389 @@
+"""The gateway's way to the hosts: every operation goes to the owner of its name, and comes back answered once.
+
+A `Lane` is the way to one host: its link while there is one, and what waits to be sent. What one turn of the event
+loop collects for a host leaves in one frame. When a link ends, everything unanswered on it is sent again with the same
+operation ids, to whoever owns the names then; the owner applies no id twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from itertools import count
+from typing import Any, Protocol
+
+from actors.link import GatewayEnd
+from actors.messages import (
+    Burst,
+    Events,
+    Heartbeat,
+    Operate,
+    Operation,
+    Position,
+    Query,
+    Results,
+    Status,
+    Unwatch,
+    Watch,
+)
+from actors.placement import HostEntry, Placement
+
+PENDING_MAX = 50_000  # Calls without an answer, in one gateway. Beyond it callers hear UNAVAILABLE at once.
+DEADLINE_S = 10.0  # A call that nobody answered by then is answered UNAVAILABLE. A lost process is back in 2 to 4 s.
+TICK_S = 0.05  # How often deadlines are checked and homeless calls are tried again.
+SILENCE_S = 1.5  # A link that brings nothing for so long, not even a heartbeat, leads to a frozen host.
+RECONNECT_S = 0.02
+
+Deliver = Callable[[int, bytes], None]
+
+log = logging.getLogger("counters.router")
+
+
+class Directory(Protocol):
+    """Where the table comes from and complaints go to."""
+
+    placement: Placement
+
+    def subscribe(self, changed: Callable[[], None]) -> None:
+        """Call `changed` whenever there is a newer table."""
+        ...
+
+    def report(self, host: HostEntry) -> None:
+        """Say that a host seems to be gone."""
+        ...
+
+    def dedicate(self, name: str) -> None:
+        """Ask for a host of its own for `name`."""
+        ...
+
+
+class Listener(Protocol):
+    """What a gateway does with the events of watched counters."""
+
+    def publish(self, burst: Burst) -> None:
+        """Take consecutive events of one counter."""
+        ...
+
+    def place(self, position: Position) -> None:
+        """Take the place of one counter."""
+        ...
+
+    def position(self, name: str) -> tuple[int, int]:
+        """Counter id and seq of the last event seen; (-1, 0): none yet."""
+        ...
+
+
+class _Pending:
+    """A call that has no answer yet."""
+
+    __slots__ = ("deadline", "deliver", "lane", "message")
+
+    def __init__(self, message: Operation | Query, deliver: Deliver, deadline: float) -> None:
+        self.message = message
+        self.deliver = deliver
+        self.deadline = deadline
+        self.lane: _Lane | None = None  # Set while it is on its way on a link.
+
+
+class _Lane:
+    """The way to one host."""
+
+    def __init__(self, entry: HostEntry) -> None:
+        self.entry = entry
+        self.end: GatewayEnd | None = None
+        self.operations: list[Operation] = []
+        self.queries: list[Query] = []
+        self.heard_at = 0.0
+        self.task: asyncio.Task[None] | None = None
+
+
+class Router:
+    """Sends operations and queries to their owners and keeps watch on counters, across moves and crashes."""
+
+    def __init__(self, gateway: str, node: str, secret: str, directory: Directory, listener: Listener) -> None:
+        self._gateway = gateway
+        self._node = node
+        self._secret = secret
+        self._directory = directory
+        self._listener = listener
+        self._loop = asyncio.get_running_loop()
+        self._tags = count(1)
+        self._pending: dict[int, _Pending] = {}  # In the order of their deadlines.
+        self._lanes: dict[str, _Lane] = {}
+        self._homeless: list[Operation | Query] = []
+        self._watched: dict[str, str | None] = {}  # Name → host that was told.
+        self._flushing = False
+        self._ticker = self._loop.call_later(TICK_S, self._tick)
+        directory.subscribe(self._follow)
+        self._follow()
+
+    def submit(self, operation: Operation, deliver: Deliver) -> None:
+        """Have `operation` applied once. `deliver(status, body)` is called exactly once, never with MOVED."""
+        if len(self._pending) >= PENDING_MAX:
+            self._loop.call_soon(deliver, Status.UNAVAILABLE, b"")
+            return
+        tag = operation.tag = next(self._tags)
+        self._pending[tag] = _Pending(operation, deliver, self._loop.time() + DEADLINE_S)
+        self._route(operation)
+
+    def ask(self, query: Query, deliver: Deliver) -> None:
+        """Have `query` answered. `deliver(status, body)` is called exactly once."""
+        if len(self._pending) >= PENDING_MAX:
+            self._loop.call_soon(deliver, Status.UNAVAILABLE, b"")
+            return
+        tag = query.tag = next(self._tags)
+        self._pending[tag] = _Pending(query, deliver, self._loop.time() + DEADLINE_S)
+        self._route(query)
+
+    def watch(self, name: str) -> None:
+        """Bring the events of `name` to the listener from now on."""
+        owner = self._directory.placement.owner(name)
+        lane = self._lanes.get(owner) if owner is not None else None
+        self._watched[name] = None
+        if lane is None:
+            if owner is None:
+                self._directory.dedicate(name)
+        elif lane.end is not None:
+            self._tell(lane, [name])
+
+    def unwatch(self, name: str) -> None:
+        """No more events of `name`."""
+        told = self._watched.pop(name, None)
+        lane = self._lanes.get(told) if told is not None else None
+        if lane is not None and lane.end is not None:
+            lane.end.send(Unwatch([name]))
+
+    def rewatch(self, name: str) -> None:
+        """Ask again for the events after the listener's position: there is a gap."""
+        if name in self._watched:
+            self.watch(name)
+
+    @property
+    def ready(self) -> bool:
+        """True when there are hosts and a link to each of them."""
+        lanes = self._lanes.values()
+        return bool(lanes) and all(lane.end is not None for lane in lanes)
+
+    @property
+    def pending(self) -> int:
+        """Calls without an answer."""
+        return len(self._pending)
+
+    async def close(self) -> None:
+        """End all links. Calls without an answer are answered UNAVAILABLE."""
+        self._ticker.cancel()
+        lanes, self._lanes = self._lanes, {}
+        for lane in lanes.values():
+            self._abandon(lane)
+        pending, self._pending = self._pending, {}
+        for each in pending.values():
+            each.deliver(Status.UNAVAILABLE, b"")
+
+    # To the hosts
+
+    def _route(self, message: Operation | Query) -> None:
+        placement = self._directory.placement
+        names = message.names if isinstance(message, Query) else None
+        if names is None:
+            owner = placement.owner(message.name)  # type: ignore[union-attr]
+        else:
+            owner = (placement.owner(names[0]) if len(names) == 1 else None) or placement.any_host()
+        lane = self._lanes.get(owner) if owner is not None else None
+        if lane is None:
+            if owner is None and names is None:
+                self._directory.dedicate(message.name)  # type: ignore[union-attr]
+            self._homeless.append(message)
+            return
+        if isinstance(message, Operation):
+            lane.operations.append(message)
+        else:
+            lane.queries.append(message)
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        for lane in self._lanes.values():
+            if lane.end is not None and lane.end.writable:
+                self._send(lane, lane.end)
+
+    def _send(self, lane: _Lane, end: GatewayEnd) -> None:
+        pending = self._pending
+        if lane.operations:
+            operations, lane.operations = lane.operations, []
+            for operation in operations:
+                call = pending.get(operation.tag)
+                if call is not None:
+                    call.lane = lane
+            end.send(Operate(self._directory.placement.version, operations))
+        if lane.queries:
+            queries, lane.queries = lane.queries, []
+            for query in queries:
+                call = pending.get(query.tag)
+                if call is not None:
+                    call.lane = lane
+                    end.send(query)
+
+    # From the hosts
+
+    def _receive(self, lane: _Lane, message: Any) -> None:
+        lane.heard_at = self._loop.time()
+        if isinstance(message, Results):
+            pending = self._pending
+            for tag, status, body in message.results:
+                if status == Status.OK or status == Status.REFUSED:
+                    call = pending.pop(tag, None)
+                    if call is not None:
+                        call.deliver(status, body)
+                else:
+                    self._try_again(tag, status)
+        elif isinstance(message, Events):
+            for burst in message.bursts:
+                self._listener.publish(burst)
+        elif isinstance(message, Position):
+            self._listener.place(message)
+        elif isinstance(message, Heartbeat):
+            pass
+
+    def _try_again(self, tag: int, status: int) -> None:
+        call = self._pending.get(tag)
+        if call is None:
+            return
+        call.lane = None
+        if status == Status.UNAVAILABLE and isinstance(call.message, Operation):
+            call.message.repeated = True  # A commit that failed may have happened all the same.
+        self._homeless.append(call.message)
+
+    # Time
+
+    def _tick(self) -> None:
+        self._ticker = self._loop.call_later(TICK_S, self._tick)
+        now = self._loop.time()
+        late = []
+        for tag, call in self._pending.items():
+            if call.deadline > now:
+                break
+            late.append(tag)
+        for tag in late:
+            self._pending.pop(tag).deliver(Status.UNAVAILABLE, b"")
+        if self._homeless:
+            self._rehouse()
+        for lane in self._lanes.values():
+            if lane.end is not None and now - lane.heard_at > SILENCE_S:
+                lane.heard_at = now
+                log.warning("action=suspect host=%s reason=silent", lane.entry.id)
+                self._directory.report(lane.entry)
+
+    def _rehouse(self) -> None:
+        homeless, self._homeless = self._homeless, []
+        for message in homeless:
+            if message.tag in self._pending:
+                self._route(message)
+
+    # Links
+
+    def _follow(self) -> None:
+        """The table has changed: open and close lanes, and let everything that waits look for its host again."""
+        hosts = self._directory.placement.hosts
+        for id, lane in list(self._lanes.items()):
+            if hosts.get(id) != lane.entry:
+                del self._lanes[id]
+                self._abandon(lane)
+        for id, entry in hosts.items():
+            if id not in self._lanes:
+                lane = self._lanes[id] = _Lane(entry)
+                lane.task = self._loop.create_task(self._connect(lane))
+        for lane in self._lanes.values():
+            self._homeless += lane.operations
+            self._homeless += lane.queries
+            lane.operations, lane.queries = [], []
+        self._rehouse()
+        self._move_watches()
+
+    def _move_watches(self) -> None:
+        owner = self._directory.placement.owner
+        moved: dict[str, list[str]] = {}
+        left: dict[str, list[str]] = {}
+        for name, told in self._watched.items():
+            now = owner(name)
+            if now != told:
+                if now is not None:
+                    moved.setdefault(now, []).append(name)
+                if told is not None:
+                    left.setdefault(told, []).append(name)
+        for id, names in left.items():
+            for name in names:
+                self._watched[name] = None
+            lane = self._lanes.get(id)
+            if lane is not None and lane.end is not None:
+                lane.end.send(Unwatch(names))
+        for id, names in moved.items():
+            lane = self._lanes.get(id)
+            if lane is not None and lane.end is not None:
+                self._tell(lane, names)
+
+    async def _connect(self, lane: _Lane) -> None:
+        entry = lane.entry
+
+        def end() -> GatewayEnd:
+            return GatewayEnd(
+                self._gateway, self._secret, lambda message: self._receive(lane, message), lambda _: self._ended(lane)
+            )
+
+        while True:
+            try:
+                if entry.unix is not None and entry.node == self._node:
+                    _, protocol = await self._loop.create_unix_connection(end, entry.unix)
+                else:
+                    host, _, port = (entry.tcp or "").rpartition(":")
+                    _, protocol = await self._loop.create_connection(end, host, int(port))
+                break
+            except OSError:
+                self._directory.report(entry)
+                await asyncio.sleep(RECONNECT_S)
+        lane.end = protocol
+        lane.heard_at = self._loop.time()
+        protocol.on_drained = self._flush
+        owner = self._directory.placement.owner
+        self._tell(lane, [name for name in self._watched if owner(name) == lane.entry.id])
+        self._send(lane, protocol)
+        log.info("action=link_open host=%s", lane.entry.id)
+
+    def _tell(self, lane: _Lane, names: list[str]) -> None:
+        if names and lane.end is not None:
+            for name in names:
+                self._watched[name] = lane.entry.id
+            lane.end.send(Watch([(name, *self._listener.position(name)) for name in names]))
+
+    def _ended(self, lane: _Lane) -> None:
+        """The link is gone: whatever it carried may or may not have happened."""
+        if self._lanes.get(lane.entry.id) is not lane:
+            return  # We ended it ourselves.
+        log.warning("action=link_lost host=%s", lane.entry.id)
+        self._directory.report(lane.entry)
+        self._abandon(lane)
+        fresh = self._lanes[lane.entry.id] = _Lane(lane.entry)
+        fresh.task = self._loop.create_task(self._connect(fresh))
+        self._rehouse()
+
+    def _abandon(self, lane: _Lane) -> None:
+        """Take back everything that went this way or was about to."""
+        if lane.task is not None:
+            lane.task.cancel()
+        end, lane.end = lane.end, None
+        for call in self._pending.values():
+            if call.lane is lane:
+                call.lane = None
+                if isinstance(call.message, Operation):
+                    call.message.repeated = True
+                self._homeless.append(call.message)
+        self._homeless += lane.operations
+        self._homeless += lane.queries
+        lane.operations, lane.queries = [], []
+        for name, told in self._watched.items():
+            if told == lane.entry.id:
+                self._watched[name] = None
+        if end is not None:
+            end.close()

@@ -1,0 +1,171 @@
+"""Starting and stopping on Ray: the one place where plain classes become actors."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import ray
+
+from actors import logs
+from actors.directory import NAMESPACE, SUPERVISOR, RayDirectory, supervisor
+from actors.errors import AlreadyRunning
+from actors.host import Host
+from actors.link import HostEnd
+from actors.messages import Operation, Query
+from actors.placement import HostEntry, Table
+from actors.settings import ActorSettings
+from actors.supervisor import Supervisor
+from storage.store import open_store
+
+# Placed by us, not by Ray's resource accounting; restarted for ever; not tied to the process that created them.
+_OPTIONS: dict[str, Any] = {
+    "num_cpus": 0,
+    "max_restarts": -1,
+    "lifetime": "detached",
+    "namespace": NAMESPACE,
+    "max_concurrency": 1000,
+}
+
+log = logging.getLogger("counters.runtime")
+
+
+class HostActor:
+    """A `Host` with a socket, a place in the table, and a door for Ray calls."""
+
+    async def __init__(self, id: str, dedicated: str | None, settings: ActorSettings) -> None:  # type: ignore[misc]
+        logs.to_file(settings.log_file)
+        incarnation = uuid4().hex
+        loop = asyncio.get_running_loop()
+        self._host = Host(id, open_store(settings.database))
+        self._task = loop.create_task(self._host.run())
+        self._task.add_done_callback(_die_with)
+
+        def end() -> HostEnd:
+            return HostEnd(self._host, id, settings.secret)
+
+        path = Path(settings.run_dir) / f"{incarnation[:16]}.sock"
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        servers = [await loop.create_unix_server(end, str(path))]
+        tcp = None
+        if settings.clustered:
+            address = ray.util.get_node_ip_address()
+            servers.append(await loop.create_server(end, address, 0))
+            tcp = f"{address}:{servers[1].sockets[0].getsockname()[1]}"
+        self._servers = servers
+        self._entry = HostEntry(id, incarnation, ray.get_runtime_context().get_node_id(), str(path), tcp, dedicated)
+        self._directory = RayDirectory()
+        self._directory.subscribe(self._follow)
+        self._tasks = [loop.create_task(self._register()), loop.create_task(self._directory.follow())]
+        log.info("action=host_started host=%s pid=%d", id, os.getpid())
+
+    async def _register(self) -> None:
+        while True:
+            try:
+                self._directory.take(await supervisor().register.remote(self._entry))
+                return
+            except (ray.exceptions.RayError, ValueError):
+                await asyncio.sleep(0.2)  # The supervisor is being started again.
+
+    def _follow(self) -> None:
+        placement = self._directory.placement
+        self._host.place(placement)
+        if placement.hosts.get(self._entry.id) != self._entry:
+            # Somebody took us for dead. Our epochs are worth nothing any more; ask to be let in again.
+            self._tasks.append(asyncio.get_running_loop().create_task(self._register()))
+
+    async def entry(self) -> HostEntry:
+        """Who this is."""
+        return self._entry
+
+    async def pid(self) -> int:
+        """The process this runs in."""
+        return os.getpid()
+
+    async def operate(self, operations: list[Operation]) -> list[tuple[int, int, bytes]]:
+        """The Ray door: apply operations. (tag, status, body) for each."""
+        return await self._host.operate(operations)
+
+    async def query(self, query: Query) -> tuple[int, bytes]:
+        """The Ray door: answer a question."""
+        return await self._host.query(query)
+
+
+class SupervisorActor:
+    """A `Supervisor` that starts its hosts on Ray."""
+
+    async def __init__(self, settings: ActorSettings) -> None:  # type: ignore[misc]
+        logs.to_file(settings.log_file)
+        self._settings = settings
+        self._supervisor = Supervisor(settings, self._start_host)
+        await self._supervisor.rebuild()
+
+    def _start_host(self, id: str, dedicated: str | None) -> None:
+        ray.remote(HostActor).options(name=id, get_if_exists=True, **_OPTIONS).remote(id, dedicated, self._settings)
+
+    async def start_hosts(self, count: int) -> None:
+        """Start the shared hosts 0 to `count` - 1."""
+        for index in range(count):
+            self._start_host(f"host:{index}", None)
+
+    async def newer_table(self, version: int) -> Table:
+        return await self._supervisor.newer_table(version)
+
+    async def register(self, entry: HostEntry) -> Table:
+        return await self._supervisor.register(entry)
+
+    async def report(self, suspect: HostEntry) -> None:
+        await self._supervisor.report(suspect)
+
+    async def dedicate(self, name: str) -> None:
+        await self._supervisor.dedicate(name)
+
+    async def settings(self) -> ActorSettings:
+        """What the actors of this service were told."""
+        return self._settings
+
+
+def _die_with(task: asyncio.Task[None]) -> None:
+    """A host whose loop has ended by a bug of ours must not linger: Ray starts it again, from storage."""
+    if not task.cancelled():
+        log.critical("action=host_broken error=%r", task.exception(), exc_info=task.exception())
+        os._exit(70)
+
+
+def start(settings: ActorSettings, hosts: int) -> None:
+    """Start supervisor and hosts in the connected Ray cluster and wait until the hosts are there.
+
+    Raises AlreadyRunning when the cluster runs a service already.
+    """
+    if SUPERVISOR in actor_names():
+        raise AlreadyRunning("this Ray cluster already runs a counters service; `counters stop` ends it")
+    handle = ray.remote(SupervisorActor).options(name=SUPERVISOR, **_OPTIONS).remote(settings)
+    ray.get(handle.start_hosts.remote(hosts))
+    version, table = 0, Table()
+    while len(table.hosts) < hosts:
+        table = ray.get(handle.newer_table.remote(version))
+        version = table.version
+
+
+def stop() -> None:
+    """End all actors of the service in the connected Ray cluster and wait until their processes are gone."""
+    # The supervisor first: it would start what we end.
+    for name in sorted(actor_names(), key=lambda name: name != SUPERVISOR):
+        try:
+            ray.kill(ray.get_actor(name, namespace=NAMESPACE), no_restart=True)
+        except ValueError:
+            log.info("action=already_gone actor=%s", name)
+
+
+def actor_names() -> list[str]:
+    """The names of all actors of the service."""
+    return [each["name"] for each in ray.util.list_named_actors(all_namespaces=True) if each["namespace"] == NAMESPACE]
+
+
+def actor_options(name: str) -> dict[str, Any]:
+    """How an actor of the service is started: by name, detached, restarted when it dies."""
+    return {"name": name, **_OPTIONS}

@@ -1,0 +1,105 @@
+"""The wiring of one gateway: every part is named here, and told what it needs."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+from uuid import uuid4
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
+from swagger_ui_bundle import swagger_ui_path
+
+from actors.clock import SystemClock
+from actors.router import Directory, Router
+from gateway import listen, openapi
+from gateway.config import Settings
+from gateway.errors import Problem
+from gateway.hub import Hub
+from gateway.listen import Listen
+from gateway.origin import Origins
+from gateway.rpc import Rpc
+from gateway.session import Ids, Services
+
+WEB = Path(__file__).parent / "web"
+# Swagger UI sets styles on elements and shows its icons as data; everything else is our own files.
+POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"
+
+
+class Gateway:
+    """A gateway without a server: uvicorn, or a test, calls it as an ASGI application."""
+
+    def __init__(self, settings: Settings, node: str, secret: str, directory: Directory) -> None:
+        self.id = uuid4().hex[:12]
+        self.hub = Hub()
+        self.router = Router(self.id, node, secret, directory, self.hub)
+        self.hub.connect(self.router)
+        ids = Ids()
+        origins = Origins(settings.host, settings.allowed_origins)
+        services = Services(self.router, self.hub, SystemClock(), ids)
+        self._rpc = Rpc(self.router, origins, ids)
+        self._listen = Listen(self.hub, services, origins)
+        self._rest = self._routes()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        if scope["type"] == "http" and path.startswith("/rpc/"):
+            await self._rpc(scope, receive, send)
+        elif scope["type"] == "websocket" and path.startswith(listen.PATH):
+            await self._listen(scope, receive, send)
+        else:
+            await self._rest(scope, receive, send)
+
+    def _routes(self) -> ASGIApp:
+        description = msgspec.json.encode(openapi.describe(version("durable-counters")))
+        return Starlette(
+            routes=[
+                Route("/", _file("index.html")),
+                Route("/docs", _file("docs.html")),
+                Route("/openapi.json", lambda request: Response(description, media_type="application/json")),
+                Route("/healthz", lambda request: _json({"status": "alive"})),
+                Route("/readyz", self._ready),
+                Route(listen.PATH + "{name:path}", _upgrade_required),
+                Mount("/docs/assets", StaticFiles(directory=swagger_ui_path)),
+                Mount("/static", StaticFiles(directory=WEB)),
+            ],
+            exception_handlers={404: _not_found, 405: _wrong_method},
+        )
+
+    async def _ready(self, request: Request) -> Response:
+        ready = self.router.ready
+        return _json({"status": "ready" if ready else "no hosts"}, 200 if ready else 503)
+
+
+def _file(name: str) -> ASGIApp:
+    headers = {"content-security-policy": POLICY, "x-content-type-options": "nosniff"}
+
+    async def page(request: Request) -> Response:
+        return FileResponse(WEB / name, headers=headers)
+
+    return page  # type: ignore[return-value]
+
+
+def _json(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(value), status, headers, media_type="application/json")
+
+
+def _problem(problem: Problem, **headers: str) -> Response:
+    return Response(problem.plain(), problem.row.status, headers, media_type="application/json")
+
+
+async def _upgrade_required(request: Request) -> Response:
+    return _problem(Problem("UPGRADE_REQUIRED"), upgrade="websocket", connection="upgrade")
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    return _problem(Problem("NOT_FOUND"))
+
+
+async def _wrong_method(request: Request, error: Exception) -> Response:
+    return _problem(Problem("METHOD_NOT_ALLOWED"), allow=(getattr(error, "headers", None) or {}).get("Allow", "GET"))

@@ -1,0 +1,72 @@
+"""The command `counters`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from gateway.commands import add_commands
+from gateway.config import ConfigError, read
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    arguments = _parser().parse_args(argv)
+    code: int = arguments.run(arguments)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="counters", description="Live, shared, durable counters by name.")
+    parser.add_argument("--version", action="version", version=version("durable-counters"))
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_serve(commands)
+    _add_stop(commands)
+    add_commands(commands)
+    return parser
+
+
+def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    serve = commands.add_parser("serve", help="run the service until Ctrl-C")
+    serve.add_argument("--host", help="address to listen on (127.0.0.1)")
+    serve.add_argument("--port", help="port to listen on (8094)")
+    serve.add_argument("--database", metavar="URL", help="SQLAlchemy URL (a SQLite file in the data directory)")
+    serve.add_argument("--data-dir", metavar="DIR", help="database and logs (./data)")
+    serve.add_argument("--address", metavar="A", help="Ray: local starts one (default), auto or HOST:PORT joins one")
+    serve.add_argument("--gateways", metavar="N", help="gateway processes on the port (1)")
+    serve.add_argument("--hosts", metavar="N", help="host processes that run counters (1)")
+    serve.add_argument("--dedicated", metavar="0|all", help="all: each awake counter has a Ray actor of its own (0)")
+    serve.add_argument("--dashboard", action="store_const", const=True, help="start Ray's dashboard too")
+    serve.add_argument("--allowed-origins", metavar="O,O", help="foreign origins whose pages may use the service")
+    serve.add_argument("--config", metavar="FILE", help="settings as TOML (counters.toml, if there is one)")
+    serve.set_defaults(run=_serve)
+
+
+def _add_stop(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    stop = commands.add_parser("stop", help="end a service that was left behind in a Ray cluster")
+    stop.add_argument("--address", default="auto", help="of the cluster (auto)")
+    stop.set_defaults(run=_stop)
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from gateway.serve import serve  # Ray takes half a second to import; the other commands do not need it.
+
+    flags = {name: value for name, value in vars(arguments).items() if name not in ("run", "config")}
+    try:
+        settings = read(flags, arguments.config)
+    except ConfigError as error:
+        print(f"counters: {error}", file=sys.stderr)
+        return 2
+    return serve(settings)
+
+
+def _stop(arguments: argparse.Namespace) -> int:
+    from gateway.serve import stop
+
+    return stop(arguments.address)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

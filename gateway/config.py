@@ -1,0 +1,102 @@
+"""The settings: flags, then environment, then `counters.toml`, then defaults. Read once, then frozen.
+
+This is the only file that reads the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+class ConfigError(Exception):
+    """A setting that cannot be used; the message names it and says what would do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything a service can be told when it starts."""
+
+    host: str = "127.0.0.1"
+    port: int = 8094
+    database: str = ""  # SQLAlchemy URL; empty: a SQLite file in the data directory.
+    data_dir: str = "data"
+    address: str = "local"  # Of Ray: local starts one, auto or HOST:PORT joins one.
+    gateways: int = 1
+    hosts: int = 1
+    dedicated: str = "0"  # 0: counters share hosts; all: each awake counter has one of its own.
+    dashboard: bool = False
+    allowed_origins: tuple[str, ...] = ()  # Foreign origins whose pages may use the service; "*" lets all in.
+
+    @property
+    def database_url(self) -> str:
+        """The database, wherever it is."""
+        return self.database or f"sqlite:///{Path(self.data_dir).resolve() / 'counters.db'}"
+
+
+def read(flags: Mapping[str, Any], config: str | None = None) -> Settings:
+    """The settings from all sources. Raises ConfigError.
+
+    `flags` holds what was given on the command line; None means not given. `config` is the path of a TOML file; without
+    it `counters.toml` is read when there is one.
+    """
+    merged: dict[str, Any] = {}
+    for source in (_file(config), _environment(), {k: v for k, v in flags.items() if v is not None}):
+        merged |= source
+    known = {field.name: field.default for field in fields(Settings)}
+    for name in merged.keys() - known.keys():
+        raise ConfigError(f"there is no setting {name!r}")
+    settings = Settings(**{name: _cast(name, value, known[name]) for name, value in merged.items()})
+    _check(settings)
+    return settings
+
+
+def _file(path: str | None) -> dict[str, Any]:
+    try:
+        with open(path or "counters.toml", "rb") as file:
+            return {name.replace("-", "_"): value for name, value in tomllib.load(file).items()}
+    except FileNotFoundError:
+        if path is None:
+            return {}
+        raise ConfigError(f"there is no file {path}") from None
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"cannot read {path or 'counters.toml'}: {error}") from error
+
+
+def _environment() -> dict[str, Any]:
+    names = {f"COUNTERS_{field.name.upper()}": field.name for field in fields(Settings)}
+    return {name: os.environ[variable] for variable, name in names.items() if variable in os.environ}
+
+
+def _cast(name: str, value: Any, default: Any) -> Any:
+    flag = "--" + name.replace("_", "-")
+    if isinstance(default, bool):
+        if isinstance(value, bool):
+            return value
+        if str(value).lower() in ("1", "true", "yes", "0", "false", "no"):
+            return str(value).lower() in ("1", "true", "yes")
+        raise ConfigError(f"{flag}: {value!r} is neither true nor false")
+    if isinstance(default, int):
+        if isinstance(value, bool) or not re.fullmatch(r"\d{1,9}", str(value)):
+            raise ConfigError(f"{flag}: {value!r} is not a number")
+        return int(value)
+    if isinstance(default, tuple):
+        return tuple(value.split(",")) if isinstance(value, str) else tuple(value)
+    return str(value)
+
+
+def _check(settings: Settings) -> None:
+    if not 0 < settings.port < 65_536:
+        raise ConfigError(f"--port: {settings.port} is not between 1 and 65535")
+    for name in ("gateways", "hosts"):
+        if not 1 <= getattr(settings, name) <= 64:
+            raise ConfigError(f"--{name}: {getattr(settings, name)} is not between 1 and 64")
+    if settings.dedicated not in ("0", "all"):
+        raise ConfigError(f"--dedicated: {settings.dedicated!r} is neither 0 nor all")

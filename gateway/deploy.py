@@ -1,0 +1,115 @@
+"""Gateways as Ray actors: uvicorn inside, several processes on one port."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from typing import Any
+
+import ray
+import uvicorn
+
+from actors import logs, runtime
+from actors.directory import NAMESPACE, RayDirectory
+from actors.settings import ActorSettings
+from gateway.app import Gateway
+from gateway.config import Settings
+from gateway.sockets import CounterSocket
+
+FRAME_MAX = 64 * 2**10  # Bytes in a WebSocket message. Ours have a few dozen.
+DRAIN_S = 5
+PING_S = 20.0  # A peer that does not answer a ping for as long is dead.
+
+log = logging.getLogger("counters.gateway")
+
+
+class GatewayActor:
+    """One gateway process."""
+
+    async def __init__(self, name: str, settings: Settings, actors: ActorSettings) -> None:  # type: ignore[misc]
+        logs.to_file(actors.log_file)
+        loop = asyncio.get_running_loop()
+        self._directory = RayDirectory()
+        node = ray.get_runtime_context().get_node_id()
+        self._gateway = Gateway(settings, node, actors.secret, self._directory)
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                self._gateway,
+                http="httptools",
+                ws=CounterSocket,
+                ws_max_size=FRAME_MAX,
+                ws_ping_interval=PING_S,
+                ws_ping_timeout=PING_S,
+                ws_per_message_deflate=False,
+                lifespan="off",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                timeout_graceful_shutdown=DRAIN_S,
+                timeout_keep_alive=75,
+            )
+        )
+        listener = bind(settings.host, settings.port, shared=True)
+        self._tasks = [
+            loop.create_task(self._directory.follow()),
+            loop.create_task(self._server.serve(sockets=[listener])),
+        ]
+        log.info("action=gateway_started gateway=%s name=%s pid=%d", self._gateway.id, name, os.getpid())
+
+    async def ready(self) -> None:
+        """Returns when requests are accepted and can be served."""
+        while not (self._server.started and self._gateway.router.ready):
+            await asyncio.sleep(0.01)
+
+    async def pid(self) -> int:
+        """The process this runs in."""
+        return os.getpid()
+
+    async def drain(self) -> None:
+        """Accept nothing new, answer what is in flight, close sockets with 1012."""
+        self._server.should_exit = True
+        await self._tasks[1]
+        await self._gateway.router.close()
+
+
+def start(settings: Settings, actors: ActorSettings) -> None:
+    """Start the gateways and wait until they can serve."""
+    gateways: list[Any] = [
+        ray.remote(GatewayActor).options(**runtime.actor_options(name)).remote(name, settings, actors)
+        for name in names(settings)
+    ]
+    ray.get([gateway.ready.remote() for gateway in gateways])
+
+
+def names(settings: Settings) -> list[str]:
+    """What the gateway actors are called."""
+    return [f"gateway:{index}" for index in range(settings.gateways)]
+
+
+def bind(host: str, port: int, shared: bool) -> socket.socket:
+    """A bound socket. `shared`: several processes may bind the same port, and the kernel spreads connections.
+
+    Raises OSError when the port is taken or the address is not ours.
+    """
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    bound = socket.socket(family, kind, protocol)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        bound.bind(address)
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def drain(settings: Settings) -> None:
+    """Let the gateways end what they have begun."""
+    for name in names(settings):
+        try:
+            ray.get(ray.get_actor(name, namespace=NAMESPACE).drain.remote(), timeout=DRAIN_S + 2)
+        except (ValueError, ray.exceptions.RayError) as error:
+            log.warning("action=drain_failed gateway=%s error=%s", name, type(error).__name__)

@@ -1,0 +1,118 @@
+"""`/ws/counter/<name>`: from the handshake to a session that the hub owns. A bare ASGI application."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qs
+
+from starlette.types import Receive, Scope, Send
+
+from actors.core.policy import VALUE_MAX
+from gateway.errors import Problem, invalid
+from gateway.hub import Hub
+from gateway.origin import Origins
+from gateway.protocol import KEY_MAX, valid_name
+from gateway.session import Services, Session
+from gateway.sockets import SOCKET, CounterSocket
+
+PATH = "/ws/counter/"
+PATIENCE_S = 5.0  # How long a handshake waits for the counter's owner to know of the subscriber.
+RATE_MAX = 1_000.0
+EVENTS = frozenset({"increment", "decrement", "setValue", "reset"})
+
+
+class Listen:
+    """Accepts WebSockets and hands them to the hub; the ASGI call ends with the handshake."""
+
+    def __init__(self, hub: Hub, services: Services, origins: Origins) -> None:
+        self._hub = hub
+        self._services = services
+        self._origins = origins
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()  # websocket.connect
+        socket: CounterSocket = scope["state"][SOCKET]
+        try:
+            session = self._session(scope, socket)
+            wishes = _Wishes(scope["query_string"])
+            session.filters, session.key, session.rate = wishes.events, wishes.key, wishes.rate
+        except Problem as problem:
+            await _deny(send, problem)
+            return
+        await self._hub.open(session.name, PATIENCE_S)
+        try:
+            await send({"type": "websocket.accept"})
+            if not socket.transport.is_closing():
+                # No await from here to the end: an event in between would be lost on this session.
+                socket.adopt(session, self._hub)
+                self._hub.join(session, wishes.snapshot, wishes.since)
+        finally:
+            self._hub.opened(session.name)
+
+    def _session(self, scope: Scope, socket: CounterSocket) -> Session:
+        headers = dict(scope["headers"])
+        origin, host = headers.get(b"origin"), headers.get(b"host", b"").decode("latin-1")
+        if origin is not None and not self._origins.admits(origin.decode("latin-1"), host):
+            raise Problem("FORBIDDEN", f"pages of {origin.decode('latin-1')} may not use this service")
+        name = scope["path"][len(PATH) :]
+        if not valid_name(name):
+            raise invalid("name", "1 to 100 letters, digits and _ - . :")
+        return Session(self._services, name, socket.write)
+
+
+class _Wishes:
+    """What a subscriber asks for in the query of its URL."""
+
+    def __init__(self, query: bytes) -> None:
+        given = parse_qs(query.decode("latin-1"), keep_blank_values=True)
+        unknown = given.keys() - {"events", "snapshot", "since", "rate", "key"}
+        if unknown:
+            raise invalid(sorted(unknown)[0], "unknown parameter")
+        self.events = self._events(given.get("events", [None])[0])
+        self.snapshot = self._flag(given.get("snapshot", ["0"])[0])
+        self.since = self._since(given.get("since", [None])[0])
+        self.rate = self._rate(given.get("rate", [None])[0])
+        self.key = given.get("key", [None])[0]
+        if self.key is not None and not (1 <= len(self.key) <= KEY_MAX and self.key.isprintable()):
+            raise invalid("key", f"1 to {KEY_MAX} printable characters")
+
+    @staticmethod
+    def _events(text: str | None) -> frozenset[str] | None:
+        if text is None:
+            return None
+        events = frozenset(text.split(","))
+        if not events <= EVENTS:
+            raise invalid("events", f"some of {', '.join(sorted(EVENTS))}")
+        return events
+
+    @staticmethod
+    def _flag(text: str | None) -> bool:
+        if text not in ("0", "1"):
+            raise invalid("snapshot", "0 or 1")
+        return text == "1"
+
+    @staticmethod
+    def _since(text: str | None) -> int | None:
+        if text is None:
+            return None
+        if not (text.isascii() and text.isdigit() and len(text) <= 16 and int(text) <= VALUE_MAX):
+            raise invalid("since", "an operationCount: an integer of at least 0")
+        return int(text)
+
+    @staticmethod
+    def _rate(text: str | None) -> float:
+        if text is None:
+            return 0.0
+        try:
+            rate = float(text)
+        except ValueError:
+            rate = 0.0
+        if not 0.01 <= rate <= RATE_MAX:
+            raise invalid("rate", f"events per second, 0.01 to {RATE_MAX:.0f}")
+        return rate
+
+
+async def _deny(send: Send, problem: Problem) -> None:
+    body = problem.plain()
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "websocket.http.response.start", "status": problem.row.status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": body})

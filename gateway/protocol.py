@@ -1,0 +1,232 @@
+"""The wire: what clients may send and what they are sent, as types that validate, document and decode.
+
+`openapi` reads the same types, so the description cannot drift from what is accepted.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from actors.core.policy import VALUE_MAX
+from gateway.errors import Problem, invalid
+
+NAMES_MAX = 1_000
+PAGE_MAX = 1_000
+HISTORY_MAX = 100
+KEY_MAX = 200
+
+# "." and ".." are what a browser resolves before it asks. The last lookahead keeps Python's `$` from accepting a
+# line break at the end; JavaScript reads the pattern the same way.
+_NAME = r"^(?!\.{1,2}$)[A-Za-z0-9_.:-]{1,100}$(?!\n)"
+
+Name = Annotated[str, Meta(pattern=_NAME, min_length=1, max_length=100, description="1-100 of A-Z a-z 0-9 _ - . :")]
+Amount = Annotated[int, Meta(ge=1, le=VALUE_MAX)]
+Value = Annotated[int, Meta(ge=-VALUE_MAX, le=VALUE_MAX)]
+
+_matches_name = re.compile(_NAME).match
+
+
+def valid_name(name: str) -> bool:
+    """Whether a counter can be called this."""
+    return _matches_name(name) is not None
+
+
+class Input(msgspec.Struct, forbid_unknown_fields=True):
+    """Base of everything that comes in: what we do not know, we do not ignore."""
+
+
+class PolicyInput(Input, omit_defaults=True):
+    """The parts of a policy that are to be set."""
+
+    minimum: Value | UnsetType = UNSET
+    maximum: Value | UnsetType | None = UNSET
+    on_limit: Literal["clamp", "reject"] | UnsetType = UNSET
+    initial: Value | UnsetType = UNSET
+
+
+class Named(Input):
+    name: Name
+
+
+class Create(Input):
+    name: Name
+    policy: PolicyInput | None = None
+
+
+class Configure(Input):
+    name: Name
+    policy: PolicyInput
+
+
+class ChangeBy(Input):
+    name: Name
+    amount: Amount = 1
+
+
+class SetValue(Input):
+    name: Name
+    value: Value
+
+
+class Sync(Input):
+    name: Name
+    actual: Value
+
+
+class GetValues(Input):
+    names: Annotated[list[Name], Meta(max_length=NAMES_MAX)]
+
+
+class GetHistory(Input):
+    name: Name
+    limit: Annotated[int, Meta(ge=1, le=HISTORY_MAX)] = 50
+    before: Annotated[int, Meta(ge=1, le=VALUE_MAX)] | None = None
+
+
+class ListAll(Input):
+    prefix: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:-]{0,100}$(?!\n)")] = ""
+    limit: Annotated[int, Meta(ge=1, le=PAGE_MAX)] = 100
+    cursor: Name | None = None
+
+
+# What goes out. Hosts encode the hot ones as bytes; these types describe them.
+
+
+class Metadata(msgspec.Struct):
+    id: int
+    name: str
+    value: int
+    createdAt: str
+    updatedAt: str
+    operationCount: int
+
+
+class HistoryItem(msgspec.Struct):
+    id: int
+    operation: Annotated[str, Meta(examples=["increment(1)", "reset"])]
+    previousValue: int
+    newValue: int
+    timestamp: str
+
+
+class Enriched(msgspec.Struct):
+    name: str
+    value: int
+    previousValue: int
+    metadata: Metadata
+    latestHistory: list[HistoryItem]
+    timestamp: str
+
+
+class Success(msgspec.Struct):
+    success: bool
+    name: str
+
+
+class PolicyOutput(msgspec.Struct):
+    minimum: int
+    maximum: int | None
+    on_limit: Literal["clamp", "reject"]
+    initial: int
+
+
+class Configured(msgspec.Struct):
+    success: bool
+    name: str
+    policy: PolicyOutput
+
+
+class NameValue(msgspec.Struct):
+    name: str
+    value: int
+
+
+class Values(msgspec.Struct):
+    values: dict[str, int]
+
+
+class Listed(msgspec.Struct):
+    name: str
+    value: int
+    createdAt: str
+    updatedAt: str
+    createdBy: str | None
+
+
+class Page(msgspec.Struct, omit_defaults=True):
+    counters: list[Listed]
+    count: int
+    cursor: str | UnsetType = UNSET
+
+
+class Synced(msgspec.Struct):
+    oldCount: int
+    newCount: int
+    difference: int
+
+
+# WebSocket, client to server.
+
+MessageId = Annotated[str, Meta(min_length=1, max_length=KEY_MAX)]
+
+
+class Ping(Input, tag="ping"):
+    pass
+
+
+class Filter(Input, tag="filter"):
+    events: list[Literal["increment", "decrement", "setValue", "reset"]] | None
+
+
+class IncrementMessage(Input, tag="increment"):
+    amount: Amount = 1
+    id: MessageId | None = None
+
+
+class DecrementMessage(Input, tag="decrement"):
+    amount: Amount = 1
+    id: MessageId | None = None
+
+
+class SetValueMessage(Input, tag="setValue"):
+    value: Value
+    id: MessageId | None = None
+
+
+class ResetMessage(Input, tag="reset"):
+    id: MessageId | None = None
+
+
+ClientMessage = Ping | Filter | IncrementMessage | DecrementMessage | SetValueMessage | ResetMessage
+
+_decode_message = msgspec.json.Decoder(ClientMessage).decode
+
+
+def read_message(data: bytes) -> ClientMessage:
+    """A client's WebSocket message. Raises Problem when it is none."""
+    try:
+        message: ClientMessage = _decode_message(data)
+        return message
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise complaint(error) from error
+
+
+def complaint(error: Exception) -> Problem:
+    """What msgspec says, as an error that names the field."""
+    if not isinstance(error, msgspec.ValidationError):
+        return invalid("body", "not valid JSON" if not isinstance(error, RecursionError) else "nested too deeply")
+    reason, _, path = str(error).partition(" - at `")
+    field = path.rstrip("`").removeprefix("$").removeprefix(".")
+    named = re.search(r"field `(\w+)`", reason)
+    if named:
+        field = f"{field}.{named[1]}".lstrip(".")
+    return invalid(field or "body", reason[0].lower() + reason[1:])
+
+
+def policy_changes(policy: PolicyInput | None) -> dict[str, Any] | None:
+    """Only what was said, as a host wants it."""
+    return None if policy is None else msgspec.to_builtins(policy)

@@ -1,0 +1,178 @@
+"""`counters serve`: from nothing to a service that accepts requests, and back to nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from secrets import token_hex
+from typing import IO
+
+from actors.errors import AlreadyRunning
+from actors.settings import ActorSettings
+from gateway.config import LOOPBACK, ConfigError, Settings
+
+FOLLOW_S = 0.2
+OBJECT_STORE_BYTES = 80 * 2**20  # The least that Ray takes; nothing of ours goes through it.
+
+log = logging.getLogger("counters.serve")
+
+
+class CannotStart(Exception):
+    """Why the service did not start, in one line for the terminal."""
+
+
+def serve(settings: Settings) -> int:
+    """Run the service until SIGINT or SIGTERM. Returns the exit code."""
+    terminal = os.fdopen(os.dup(2), "w", buffering=1)
+    try:
+        data = _prepare(settings)
+        _silence(data / "logs" / "ray.log")
+        with tempfile.TemporaryDirectory(prefix="counters-") as run_dir:
+            actors = ActorSettings(
+                database=settings.database_url,
+                run_dir=run_dir,
+                secret=token_hex(16),
+                log_file=str(data / "logs" / "counters.log"),
+                clustered=settings.address != "local",
+                dedicate_all=settings.dedicated == "all",
+            )
+            with _following(Path(actors.log_file or ""), terminal), _ray(settings, data):
+                _run(settings, actors, terminal)
+    except (CannotStart, AlreadyRunning, ConfigError) as error:
+        print(f"counters: {error}", file=terminal)
+        return 1
+    return 0
+
+
+def _prepare(settings: Settings) -> Path:
+    """Find out what cannot work before anything is started."""
+    from gateway.deploy import bind
+
+    try:
+        bind(settings.host, settings.port, shared=False).close()
+    except OSError as error:
+        where = f"{settings.host}:{settings.port}"
+        raise CannotStart(f"cannot listen on {where}: {error.strerror or error}; choose another --port") from error
+    data = Path(settings.data_dir).resolve()
+    try:
+        (data / "logs").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotStart(f"cannot use the data directory {data}: {error.strerror}") from error
+    from storage.errors import StorageError
+    from storage.store import open_store
+
+    try:
+        open_store(settings.database_url).close()
+    except StorageError as error:
+        raise CannotStart(str(error)) from error
+    return data
+
+
+def _silence(path: Path) -> None:
+    """What Ray and its libraries print goes to a file; the terminal is ours."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    sys.stdout.flush()
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)
+
+
+@contextlib.contextmanager
+def _ray(settings: Settings, data: Path) -> Iterator[None]:
+    """A Ray cluster, our own or one that is joined."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    from actors.directory import NAMESPACE
+
+    local = settings.address == "local"
+    try:
+        if local:
+            ray.init(
+                address="local",
+                namespace=NAMESPACE,
+                include_dashboard=settings.dashboard,
+                object_store_memory=OBJECT_STORE_BYTES,
+                log_to_driver=False,
+                configure_logging=False,
+            )
+        else:
+            ray.init(address=settings.address, namespace=NAMESPACE, log_to_driver=False, configure_logging=False)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        hint = "" if local else "; is there a Ray? `ray start --head` starts one"
+        raise CannotStart(f"cannot connect to Ray at {settings.address}: {str(error).splitlines()[0]}{hint}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _run(settings: Settings, actors: ActorSettings, terminal: IO[str]) -> None:
+    from actors import runtime
+    from gateway import deploy
+
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    runtime.start(actors, settings.hosts)
+    try:
+        deploy.start(settings, actors)
+        shown = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
+        print(f"Durable Counters at http://{shown}:{settings.port}  (Ctrl-C stops)", file=terminal)
+        if settings.host not in LOOPBACK:
+            print("counters: anybody who can reach this address can change every counter", file=terminal)
+        stop.wait()
+        print("stopping", file=terminal)
+        deploy.drain(settings)
+    finally:
+        runtime.stop()
+
+
+@contextlib.contextmanager
+def _following(path: Path, terminal: IO[str]) -> Iterator[None]:
+    """Show the log lines of all processes on the terminal, as they are written."""
+    done = threading.Event()
+    path.touch()
+
+    def follow() -> None:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            file.seek(0, os.SEEK_END)
+            while True:
+                last = done.wait(FOLLOW_S)
+                shutil.copyfileobj(file, terminal)
+                if last:
+                    return
+
+    thread = threading.Thread(target=follow, name="log", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def stop(address: str) -> int:
+    """End whatever runs of the service in a Ray cluster. Returns the exit code."""
+    import ray
+
+    from actors import runtime
+
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        print(f"counters: cannot connect to Ray at {address}: {str(error).splitlines()[0]}", file=sys.stderr)
+        return 3
+    try:
+        runtime.stop()
+    finally:
+        ray.shutdown()
+    return 0

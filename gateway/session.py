@@ -1,0 +1,192 @@
+"""One subscriber: what it asked for, what it says, and what waits to be written to it.
+
+A session does no I/O of its own. It is handed messages, hands operations to the router, and collects frames that the
+hub has written at the end of the turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import count
+from typing import Protocol
+from uuid import uuid4
+
+import msgspec
+
+from actors.clock import Clock, iso
+from actors.messages import Operation, Status
+from gateway import protocol as wire
+from gateway.errors import Problem, refused
+from gateway.frames import text_frame
+
+IN_FLIGHT_MAX = 1_000  # Operations of one session that have no answer yet. Beyond it: TOO_MANY_REQUESTS.
+
+
+class Submits(Protocol):
+    """What a session needs of the router."""
+
+    def submit(self, operation: Operation, deliver: Callable[[int, bytes], None]) -> None: ...
+
+
+class Collects(Protocol):
+    """What a session needs of the hub."""
+
+    def touch(self, session: Session) -> None: ...
+
+
+class Ids:
+    """Operation ids of this gateway: unique, and growing, so that an index on them grows at its end only."""
+
+    def __init__(self) -> None:
+        self._prefix = uuid4().hex[:12]
+        self._numbers = count(1)
+
+    def next(self) -> str:
+        return f"{self._prefix}-{next(self._numbers):010x}"
+
+
+class Services:
+    """What all sessions of a gateway share."""
+
+    __slots__ = ("clock", "hub", "ids", "router")
+
+    def __init__(self, router: Submits, hub: Collects, clock: Clock, ids: Ids) -> None:
+        self.router = router
+        self.hub = hub
+        self.clock = clock
+        self.ids = ids
+
+
+class Session:
+    """One WebSocket on one counter. Lives as long as the socket; the counter may sleep, move or crash meanwhile."""
+
+    __slots__ = (
+        "_in_flight", "_services", "blocked", "filters", "id", "key", "name", "out", "rate", "subscribed_at", "write",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        services: Services,
+        name: str,
+        write: Callable[[bytes], None],
+        filters: frozenset[str] | None = None,
+        key: str | None = None,
+        rate: float = 0,
+    ) -> None:
+        self._services = services
+        self.id = services.ids.next()
+        self.name = name
+        self.write = write  # Straight to the socket.
+        self.filters = filters
+        self.key = key
+        self.rate = rate  # Events per second; 0: all of them.
+        self.subscribed_at = services.clock.now_ms()
+        self.out: list[bytes] = []
+        self.blocked = False  # The socket takes no more for now.
+        self._in_flight = 0
+
+    def select(self, events: Iterable[tuple[str, bytes]]) -> list[bytes]:
+        """The frames of those events that this session wants. A snapshot is for everybody."""
+        filters = self.filters
+        if filters is None:
+            return [frame for _, frame in events]
+        return [frame for type, frame in events if type in filters or type == "snapshot"]
+
+    def push(self, frame: bytes) -> None:
+        """Have `frame` written at the end of this turn."""
+        if not self.out:
+            self._services.hub.touch(self)
+        self.out.append(frame)
+
+    def write_out(self) -> None:
+        """Write what was pushed."""
+        if self.out:
+            out, self.out = self.out, []
+            self.write(out[0] if len(out) == 1 else b"".join(out))
+
+    def receive(self, data: bytes) -> None:
+        """Take one text message. Whatever it says, it is answered; nothing it says ends the session."""
+        if data == b"ping":
+            self.push(text_frame(b"pong"))
+            return
+        try:
+            message = wire.read_message(data)
+            if isinstance(message, wire.Ping):
+                self.push(text_frame(b'{"type":"pong","timestamp":"%b"}' % iso(self._services.clock.now_ms()).encode()))
+            elif isinstance(message, wire.Filter):
+                self.filters = None if message.events is None else frozenset(message.events)
+            else:
+                self._operate(message)
+        except Problem as problem:
+            self.push(text_frame(problem.frame(_id_of(data))))
+
+    def refuse_binary(self) -> None:
+        """Answer a binary message."""
+        problem = Problem("COUNTER_VALIDATION_ERROR", "send text, not binary", {"field": "body", "reason": "binary"})
+        self.push(text_frame(problem.frame()))
+
+    def _operate(
+        self, message: wire.IncrementMessage | wire.DecrementMessage | wire.SetValueMessage | wire.ResetMessage
+    ) -> None:
+        if self._in_flight >= IN_FLIGHT_MAX:
+            raise Problem("TOO_MANY_REQUESTS", f"{IN_FLIGHT_MAX} operations of this connection have no answer yet")
+        type, amount, reason = _TYPES[message.__class__], 0, None
+        if isinstance(message, wire.SetValueMessage):
+            amount = message.value
+        elif isinstance(message, wire.ResetMessage):
+            reason = "manual"
+        else:
+            amount = message.amount
+        keyed = self.key is not None and message.id is not None
+        id = f"{self.key}/{message.id}" if keyed else self._services.ids.next()
+        self._in_flight += 1
+        self._services.router.submit(
+            Operation(0, self.name, type, amount, id, keyed, None, reason), _Answer(self, type, message.id)
+        )
+
+    def answer(self, type: str, id: str | None, status: int, body: bytes) -> None:
+        """The operation that was sent as message `id` is done."""
+        self._in_flight -= 1
+        if status == Status.OK:
+            quoted = b"" if id is None else b'"id":%b,' % msgspec.json.encode(id)
+            self.push(text_frame(b'{"type":"%bResult",%b"result":%b}' % (type.encode(), quoted, body)))
+        else:
+            problem = refused(body) if status == Status.REFUSED else Problem("UNAVAILABLE")
+            self.push(text_frame(problem.frame(id)))
+
+
+class _Answer:
+    """Remembers which message an answer belongs to; lighter than a closure."""
+
+    __slots__ = ("_id", "_session", "_type")
+
+    def __init__(self, session: Session, type: str, id: str | None) -> None:
+        self._session = session
+        self._type = type
+        self._id = id
+
+    def __call__(self, status: int, body: bytes) -> None:
+        self._session.answer(self._type, self._id, status, body)
+
+
+_TYPES: dict[type, str] = {
+    wire.IncrementMessage: "increment",
+    wire.DecrementMessage: "decrement",
+    wire.SetValueMessage: "setValue",
+    wire.ResetMessage: "reset",
+}
+
+
+class _Identified(msgspec.Struct):
+    id: str | None = None
+
+
+_decode_id = msgspec.json.Decoder(_Identified).decode
+
+
+def _id_of(data: bytes) -> str | None:
+    """The id of a message that is wrong otherwise, so that its sender knows which one it was."""
+    try:
+        return _decode_id(data).id
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return None

@@ -1,0 +1,58 @@
+"""What a server costs when nothing happens: its CPU when alone, its memory for sockets that wait."""
+
+from __future__ import annotations
+
+from ..load.websocket import Idler
+from ..stage import Stage, new_name
+from .case import Case, Outcome
+
+SETTLE_S = 4.0  # Starting leaves work behind: compilers, worker pools, first metrics.
+IDLE_SECONDS_MIN = 3.0  # CPU is counted in 0.01 s a process; shorter would measure the rounding.
+
+SOCKETS = 5000
+SOCKET_COUNTERS = 50
+FIRST_SOCKETS = 100  # Opened before weighing: what is allocated once is not the price of a socket.
+SOCKETS_SETTLE_S = 2.0
+
+
+async def idle(stage: Stage) -> Outcome:
+    await stage.pause(SETTLE_S)
+    before = stage.read()
+    await stage.pause(max(IDLE_SECONDS_MIN, stage.extent.seconds))
+    spent = stage.read() - before
+    percent = 100 * spent.server_cpu_s / spent.at_s
+    return Outcome({"idle_percent": percent, "processes": len(stage.peer.pids())} | stage.memory())
+
+
+async def idle_sockets(stage: Stage) -> Outcome:
+    count = stage.extent.scaled(SOCKETS)
+    counters = [new_name("idle") for _ in range(SOCKET_COUNTERS)]
+    await _open(stage, counters, FIRST_SOCKETS)
+    before = stage.peer.pss_bytes()
+    await _open(stage, counters, count)
+    growth = stage.peer.pss_bytes() - before
+    return Outcome({"bytes_per_socket": growth / count} | stage.memory())
+
+
+async def _open(stage: Stage, counters: list[str], count: int) -> None:
+    """Open sockets, evenly over the counters, and let the server come to rest."""
+    idlers = [Idler(stage.fail) for _ in range(count)]
+    port = stage.peer.port
+    await stage.all_of([one.connect(port, counters[i % len(counters)]) for i, one in enumerate(idlers)])
+    await stage.pause(SOCKETS_SETTLE_S)
+
+
+IDLE = Case(
+    name="idle",
+    about="nothing is connected: CPU of all processes",
+    headline="idle_percent",
+    play=idle,
+    fresh=True,
+)
+IDLE_SOCKETS = Case(
+    name="idle_sockets",
+    about=f"{SOCKETS} idle WebSockets over {SOCKET_COUNTERS} counters: growth of memory for each",
+    headline="bytes_per_socket",
+    play=idle_sockets,
+    fresh=True,
+)

@@ -1,0 +1,1 @@
+"""workerd as a peer: `peer` starts it, `counter.js` is the object, `config.capnp` wires it up."""

@@ -1,0 +1,13 @@
+"""The storage room: what is durable, and who may write it.
+
+Read in this order:
+    records     what crosses the door: rows and commits, frozen
+    errors      what can go wrong
+    tables      the shape on disk (SQLModel)
+    engine      opening a database; the only lines that know which one it is
+    statements  the hot SQL, many rows at a time
+    store       the contract, and its keeper on SQL
+    memory      the same contract in a dict
+
+Imports point down: this room knows nothing of actors or gateways.
+"""

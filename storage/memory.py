@@ -1,0 +1,86 @@
+"""The store's contract in a dict: for tests and simulations, with nothing underneath that could outlive a process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import count
+
+from storage.records import Commit, CounterRecord, OperationRecord
+from storage.store import OperationKey
+
+
+class MemoryStore:
+    """Every method does at once what `SqlStore` does in a transaction."""
+
+    def __init__(self) -> None:
+        self._ids = count(1)
+        self._counters: dict[str, CounterRecord] = {}
+        self._names: dict[int, str] = {}
+        self._operations: dict[int, list[OperationRecord]] = {}
+
+    def claim(self, names: Sequence[str]) -> list[CounterRecord]:
+        claimed = []
+        for name in names:
+            row = self._counters.get(name)
+            if row is None:
+                row = CounterRecord(next(self._ids), name, 0, 0, 0, None, None, None, None)
+                self._names[row.id] = name
+                self._operations[row.id] = []
+            row = self._counters[name] = row._replace(epoch=row.epoch + 1)
+            claimed.append(row)
+        return claimed
+
+    def commit(self, commit: Commit) -> frozenset[int]:
+        fenced = frozenset(write.id for write in commit.counters if self._epoch(write.id) != write.epoch)
+        for write in commit.counters:
+            if write.id not in fenced:
+                row = self._counters[self._names[write.id]]
+                self._counters[row.name] = row._replace(
+                    value=write.value,
+                    seq=write.seq,
+                    updated_at=write.updated_at,
+                    created_at=write.updated_at if row.created_at is None else row.created_at,
+                )
+        for operation in commit.operations:
+            if operation.counter_id not in fenced:
+                self._operations[operation.counter_id].append(operation)
+        for policy in commit.policies:
+            if policy.id not in fenced:
+                row = self._counters[self._names[policy.id]]
+                created_by = row.created_by if policy.created_by is None else policy.created_by
+                self._counters[row.name] = row._replace(policy=policy.policy, created_by=created_by)
+        for id in commit.deletions:
+            if id not in fenced:
+                del self._counters[self._names.pop(id)], self._operations[id]
+        return fenced
+
+    def _epoch(self, id: int) -> int | None:
+        name = self._names.get(id)
+        return None if name is None else self._counters[name].epoch
+
+    def find_operations(self, keys: Sequence[OperationKey]) -> dict[OperationKey, OperationRecord]:
+        wanted = set(keys)
+        rows = (row for id in {id for id, _ in keys} for row in self._operations.get(id, ()))
+        return {key: row for row in rows if (key := (row.counter_id, row.operation_id)) in wanted}
+
+    def read(self, names: Sequence[str]) -> dict[str, CounterRecord]:
+        rows = (self._counters.get(name) for name in names)
+        return {row.name: row for row in rows if row is not None and row.created_at is not None}
+
+    def page(self, prefix: str, after: str, limit: int) -> list[CounterRecord]:
+        names = sorted(name for name in self._counters if name.startswith(prefix) and name > after)
+        rows = (self._counters[name] for name in names)
+        return [row for row in rows if row.created_at is not None][:limit]
+
+    def latest(self, counter_ids: Sequence[int], limit: int) -> dict[int, list[OperationRecord]]:
+        return {id: rows[-limit:] for id in counter_ids if (rows := self._operations.get(id))}
+
+    def history(self, counter_id: int, before: int | None, limit: int) -> list[OperationRecord]:
+        rows = self._operations.get(counter_id, [])
+        return [row for row in reversed(rows) if before is None or row.seq < before][:limit]
+
+    def since(self, counter_id: int, seq: int, limit: int) -> list[OperationRecord]:
+        return [row for row in self._operations.get(counter_id, ()) if row.seq > seq][:limit]
+
+    def close(self) -> None:
+        self._counters.clear()

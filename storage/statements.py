@@ -1,0 +1,65 @@
+"""The hot statements, as text with many rows each.
+
+One statement that carries many rows is one step of the driver. That matters more than it looks: the driver gives up
+Python's global lock around every step, and taking it back from a busy event loop can cost milliseconds; a thousand
+single-row steps would be a thousand such waits.
+
+A statement is prepared once for each power of two of rows (a batch of 100 is 64 + 32 + 4), so the driver's cache
+holds all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from itertools import chain
+from typing import Any
+
+ROWS_MAX = 1024  # SQLite takes 32,766 parameters in a statement; a row has at most ten.
+
+Shape = Callable[[int], str]
+
+
+def run(connection: Any, shape: Shape, rows: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Execute `shape` for all rows on a driver's connection and return what the statements returned."""
+    returned: list[Any] = []
+    start, total = 0, len(rows)
+    while start < total:
+        count = min(1 << (total - start).bit_length() - 1, ROWS_MAX)
+        part = rows[start : start + count]
+        returned.extend(connection.execute(shape(count), tuple(chain.from_iterable(part))))
+        start += count
+    return returned
+
+
+def _values(rows: int, columns: int) -> str:
+    row = f"({', '.join('?' * columns)})"
+    return ", ".join([row] * rows)
+
+
+@cache
+def claim(rows: int) -> str:
+    """Parameters of a row: name. Returns the counters' rows in the order of CounterRecord."""
+    placeholders = ", ".join(["(?, 0, 0, 1)"] * rows)
+    return (
+        f"INSERT INTO counter (name, value, operation_count, epoch) VALUES {placeholders} "
+        "ON CONFLICT (name) DO UPDATE SET epoch = counter.epoch + 1 "
+        "RETURNING id, name, value, operation_count, epoch, created_at, updated_at, created_by, policy"
+    )
+
+
+@cache
+def update(rows: int) -> str:
+    """Parameters of a row: those of CounterWrite. Returns the ids whose epoch was current."""
+    return (
+        f"WITH new (id, epoch, value, seq, at) AS (VALUES {_values(rows, 5)}) "
+        "UPDATE counter SET value = new.value, operation_count = new.seq, updated_at = new.at, "
+        "created_at = coalesce(counter.created_at, new.at) "
+        "FROM new WHERE counter.id = new.id AND counter.epoch = new.epoch RETURNING counter.id"
+    )
+
+
+@cache
+def insert_operations(rows: int) -> str:
+    """Parameters of a row: those of OperationRecord."""
+    return f"INSERT INTO operation VALUES {_values(rows, 10)}"

@@ -1,0 +1,50 @@
+"""The tables, as SQLModel classes. Their shape on disk is decided here and nowhere else."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Integer, Text, UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+# SQLite only numbers a row by itself when the column is called INTEGER.
+Key = BigInteger().with_variant(Integer, "sqlite")
+
+
+class Counter(SQLModel, table=True):
+    """One counter: its committed state and who may write it (`epoch`)."""
+
+    __tablename__ = "counter"
+    # AUTOINCREMENT never hands out an id twice, so an owner from a deleted counter's life can never match a new one.
+    __table_args__ = {"sqlite_autoincrement": True}
+
+    id: int | None = Field(default=None, sa_column=Column(Key, primary_key=True, autoincrement=True))
+    name: str = Field(sa_column=Column(Text, nullable=False, unique=True))
+    value: int = Field(sa_column=Column(BigInteger, nullable=False))
+    operation_count: int = Field(sa_column=Column(BigInteger, nullable=False))
+    epoch: int = Field(sa_column=Column(BigInteger, nullable=False))
+    created_at: int | None = Field(default=None, sa_column=Column(BigInteger))
+    updated_at: int | None = Field(default=None, sa_column=Column(BigInteger))
+    created_by: str | None = Field(default=None, sa_column=Column(Text))
+    policy: str | None = Field(default=None, sa_column=Column(Text))
+
+
+class Operation(SQLModel, table=True):
+    """One applied operation; together they are the history, and what repeated operation ids are checked against."""
+
+    __tablename__ = "operation"
+    __table_args__ = (
+        # operation_id first: the gateways' own ids grow, so every insert lands on the same page of this index,
+        # however many counters a batch touches. The other order costs a page per counter (40 % of a commit).
+        UniqueConstraint("operation_id", "counter_id"),
+        {"sqlite_with_rowid": False},
+    )
+
+    counter_id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    seq: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    type: str = Field(sa_column=Column(Text, nullable=False))
+    amount: int = Field(sa_column=Column(BigInteger, nullable=False))
+    value: int = Field(sa_column=Column(BigInteger, nullable=False))
+    previous_value: int = Field(sa_column=Column(BigInteger, nullable=False))
+    at: int = Field(sa_column=Column(BigInteger, nullable=False))
+    operation_id: str = Field(sa_column=Column(Text, nullable=False))
+    actor: str | None = Field(default=None, sa_column=Column(Text))
+    reason: str | None = Field(default=None, sa_column=Column(Text))
