@@ -11,7 +11,7 @@ import asyncio
 import hmac
 import logging
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import msgspec
 
@@ -95,8 +95,7 @@ class HostEnd(asyncio.Protocol):
         self.gateway = "?"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's transports do not derive from asyncio's.
         self.beat(0)  # Whoever knocks learns that this loop is alive; the supervisor wants no more than that.
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -201,11 +200,10 @@ class GatewayEnd(asyncio.Protocol):
         self.on_drained: Callable[[], None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's transports do not derive from asyncio's.
         # Beyond 1 MB unsent the host has stopped reading; hold back and let the outbox fill to its bound.
-        transport.set_write_buffer_limits(high=2**20)
-        transport.write(frame(self._hello))
+        self._transport.set_write_buffer_limits(high=2**20)
+        self._transport.write(frame(self._hello))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None

@@ -20,6 +20,7 @@ from actors.settings import ActorSettings
 from gateway.config import LOOPBACK, ConfigError, Settings
 
 FOLLOW_S = 0.2
+STOP_S = 12.0  # The longest that stopping may take.
 OBJECT_STORE_BYTES = 80 * 2**20  # The least that Ray takes; nothing of ours goes through it.
 
 log = logging.getLogger("counters.serve")
@@ -131,6 +132,11 @@ def _run(settings: Settings, actors: ActorSettings, terminal: IO[str]) -> None:
             print("counters: anybody who can reach this address can change every counter", file=terminal)
         stop.wait()
         print("stopping", file=terminal)
+        # Whoever ends a whole process group ends Ray's processes before us, and then nobody answers. Ray's processes
+        # follow this one, so leaving is enough.
+        leave = threading.Timer(STOP_S, os._exit, (1,))
+        leave.daemon = True
+        leave.start()
         deploy.drain(settings)
     finally:
         runtime.stop()
