@@ -28,6 +28,10 @@ class SystemClock:
     def monotonic(self) -> float:
         return time.monotonic()
 
+    def sleep(self, seconds: float) -> None:
+        """Block this thread; never call it on an event loop."""
+        time.sleep(seconds)
+
 
 def iso(at_ms: int) -> str:
     """`at_ms` as ISO 8601 in UTC with milliseconds and `Z`."""

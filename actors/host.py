@@ -20,7 +20,7 @@ from actors.link import HostEnd
 from actors.messages import Burst, Operate, Operation, Query, Status, Unwatch, Watch
 from actors.placement import Placement
 from actors.queries import State
-from actors.round import Call, Prepared, Round, prepare
+from actors.round import Answerer, Call, Prepared, Round, prepare
 from storage.errors import StorageError
 from storage.store import Store
 
@@ -65,7 +65,7 @@ class Host:
     def receive(self, link: HostEnd, message: Any) -> None:
         """Take one record from a link."""
         if isinstance(message, Operate):
-            self._receive_operations(link, message)
+            self._admit(link, message.version, message.operations)
         elif isinstance(message, Query):
             asyncio.get_running_loop().create_task(self._answer(link, message))
         elif isinstance(message, Watch):
@@ -74,28 +74,30 @@ class Host:
             for name in message.names:
                 self._forget_watcher(link, name)
 
-    def _receive_operations(self, link: HostEnd, message: Operate) -> None:
-        if message.version < self._placement.version:
+    def _admit(self, answerer: Answerer, version: int, operations: Sequence[Operation]) -> None:
+        if version < self._placement.version:
             # Sent by an older table. What is not ours by ours goes back; the sender will have ours soon.
-            for operation in message.operations:
+            for operation in operations:
                 if self._owns(operation.name):
-                    self._inbox.append((link, operation))
+                    self._inbox.append((answerer, operation))
                 else:
-                    link.answer(operation.tag, Status.MOVED, b"")
+                    answerer.answer(operation.tag, Status.MOVED, b"")
         else:
             # A newer table than ours says that these are ours; the epochs see to it that no harm comes of it.
-            self._inbox.extend([(link, operation) for operation in message.operations])
+            self._inbox.extend([(answerer, operation) for operation in operations])
         self._arrived.set()
         if len(self._inbox) > INBOX_MAX and not self._paused:
             self._paused = True
             for each in self._links:
                 each.pause()
 
-    async def operate(self, operations: Sequence[Operation]) -> list[tuple[int, int, bytes]]:
-        """The Ray door: apply operations and return (tag, status, body) for each, in any order."""
+    async def operate(self, version: int, operations: Sequence[Operation]) -> list[tuple[int, int, bytes]]:
+        """The Ray door: apply operations that were addressed by this version of the table.
+
+        Returns (tag, status, body) for each, in any order.
+        """
         door = _Door(len(operations))
-        self._inbox.extend((door, operation) for operation in operations)
-        self._arrived.set()
+        self._admit(door, version, operations)
         return await door.answers
 
     async def query(self, query: Query) -> tuple[int, bytes]:

@@ -19,6 +19,7 @@ from actors.link import HostEnd
 from actors.messages import Operation, Query
 from actors.placement import HostEntry, Table
 from actors.settings import ActorSettings
+from actors.stub import operation, value_of
 from actors.supervisor import Supervisor
 from storage.store import open_store
 
@@ -86,13 +87,45 @@ class HostActor:
         """The process this runs in."""
         return os.getpid()
 
-    async def operate(self, operations: list[Operation]) -> list[tuple[int, int, bytes]]:
+    async def operate(self, version: int, operations: list[Operation]) -> list[tuple[int, int, bytes]]:
         """The Ray door: apply operations. (tag, status, body) for each."""
-        return await self._host.operate(operations)
+        return await self._host.operate(version, operations)
 
     async def query(self, query: Query) -> tuple[int, bytes]:
         """The Ray door: answer a question."""
         return await self._host.query(query)
+
+    # A dedicated actor is its counter: ray.get_actor("counter:votes", namespace="counters").increment.remote()
+
+    async def increment(self, amount: int = 1, id: str | None = None) -> int:
+        """Add to the counter and return its value. The same `id` counts once."""
+        return await self._apply("increment", amount, id)
+
+    async def decrement(self, amount: int = 1, id: str | None = None) -> int:
+        """Take from the counter and return its value."""
+        return await self._apply("decrement", amount, id)
+
+    async def set_value(self, value: int, id: str | None = None) -> int:
+        """Set the counter and return its value."""
+        return await self._apply("setValue", value, id)
+
+    async def reset(self, id: str | None = None) -> int:
+        """Set the counter to its initial value and return that."""
+        return await self._apply("reset", 0, id)
+
+    async def value(self) -> int:
+        """The committed value."""
+        return value_of(*await self._host.query(Query(0, "value", [self._name()])))
+
+    async def _apply(self, type: str, amount: int, id: str | None) -> int:
+        version = self._directory.placement.version
+        answers = await self._host.operate(version, [operation(self._name(), type, amount, id)])
+        return value_of(*answers[0][1:])
+
+    def _name(self) -> str:
+        if self._entry.dedicated is None:
+            raise TypeError(f"{self._entry.id} runs many counters: use CounterStub")
+        return self._entry.dedicated
 
 
 class SupervisorActor:

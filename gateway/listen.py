@@ -6,11 +6,12 @@ from urllib.parse import parse_qs
 
 from starlette.types import Receive, Scope, Send
 
+from actors.core import name as names
 from actors.core.policy import VALUE_MAX
 from gateway.errors import Problem, invalid
 from gateway.hub import Hub
 from gateway.origin import Origins
-from gateway.protocol import KEY_MAX, valid_name
+from gateway.protocol import KEY_MAX
 from gateway.session import Services, Session
 from gateway.sockets import SOCKET, CounterSocket
 
@@ -54,7 +55,7 @@ class Listen:
         if origin is not None and not self._origins.admits(origin.decode("latin-1"), host):
             raise Problem("FORBIDDEN", f"pages of {origin.decode('latin-1')} may not use this service")
         name = scope["path"][len(PATH) :]
-        if not valid_name(name):
+        if not names.valid(name):
             raise invalid("name", "1 to 100 letters, digits and _ - . :")
         return Session(self._services, name, socket.write)
 

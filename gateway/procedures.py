@@ -27,47 +27,80 @@ class Procedure(NamedTuple):
 
 
 
-_NONE: tuple[str, ...] = ()
-_CHANGES = ("OUT_OF_RANGE", "LIMIT_REACHED")
 
 
-def _change(type: str, i: Any, id: str, amount: int, **more: Any) -> Operation:
+def _operation(type: str, i: Any, id: str, amount: int = 0, **more: Any) -> Operation:
     return Operation(0, i.name, type, amount, id, **more)
 
 
-def _procedures() -> list[Procedure]:
-    rows: list[tuple[Any, ...]] = [
-        ("create", "Make a counter; one that exists is left as it is", wire.Create, wire.Success,
-         lambda i, id: _change("create", i, id, 0, policy=wire.policy_changes(i.policy)), _NONE),
-        ("increment", "Add to a counter", wire.ChangeBy, wire.Enriched,
-         lambda i, id: Operation(0, i.name, "increment", i.amount, id), _CHANGES),
-        ("decrement", "Take from a counter", wire.ChangeBy, wire.Enriched,
-         lambda i, id: Operation(0, i.name, "decrement", i.amount, id), _CHANGES),
-        ("setValue", "Set a counter", wire.SetValue, wire.Enriched,
-         lambda i, id: _change("setValue", i, id, i.value), _CHANGES),
-        ("reset", "Set a counter to its initial value", wire.Named, wire.Enriched,
-         lambda i, id: _change("reset", i, id, 0, reason="manual"), _CHANGES),
-        ("getValue", "The value; 0 for a counter never written", wire.Named, wire.NameValue,
-         lambda i, id: Query(0, "value", [i.name]), _NONE),
-        ("getValues", "Many values at once", wire.GetValues, wire.Values,
-         lambda i, id: Query(0, "values", i.names), _NONE),
-        ("getMetadata", "What is known about a counter", wire.Named, wire.Metadata,
-         lambda i, id: Query(0, "metadata", [i.name]), ("COUNTER_NOT_FOUND",)),
-        ("getHistory", "The newest operations, newest first", wire.GetHistory, list[wire.HistoryItem],
-         lambda i, id: Query(0, "history", [i.name], i.limit, i.before), ("COUNTER_NOT_FOUND",)),
-        ("listAll", "Counters by name", wire.ListAll, wire.Page,
-         lambda i, id: Query(0, "page", [i.prefix], i.limit, text=i.cursor or ""), _NONE),
-        ("configure", "Change the policy of a counter", wire.Configure, wire.Configured,
-         lambda i, id: _change("configure", i, id, 0, policy=wire.policy_changes(i.policy)), _NONE),
-        ("sync", "Set a counter to what was counted elsewhere", wire.Sync, wire.Synced,
-         lambda i, id: _change("sync", i, id, i.actual), _CHANGES),
-        ("delete", "Remove a counter and its history", wire.Named, wire.Success,
-         lambda i, id: _change("delete", i, id, 0), ("COUNTER_NOT_FOUND",)),
-    ]  # fmt: skip
-    return [
-        Procedure(*row[:5], msgspec.json.Decoder(row[2]).decode, row[5], changes=not row[0].startswith(("get", "list")))
-        for row in rows
-    ]
+def _procedure(
+    name: str,
+    input: type,
+    output: Any,
+    summary: str,
+    build: Callable[[Any, str], Operation | Query],
+    errors: tuple[str, ...] = (),
+) -> Procedure:
+    changes = not name.startswith(("get", "list"))
+    return Procedure(name, summary, input, output, build, msgspec.json.Decoder(input).decode, errors, changes)
 
 
-PROCEDURES = {procedure.name: procedure for procedure in _procedures()}
+_LIMITS = ("OUT_OF_RANGE", "LIMIT_REACHED")
+_MISSING = ("COUNTER_NOT_FOUND",)
+
+_ALL = (
+    _procedure(
+        "create", wire.Create, wire.Success, "Make a counter; one that exists is left as it is",
+        lambda i, id: _operation("create", i, id, policy=wire.policy_changes(i.policy)),
+    ),
+    _procedure(
+        "increment", wire.ChangeBy, wire.Enriched, "Add to a counter",
+        lambda i, id: Operation(0, i.name, "increment", i.amount, id), _LIMITS,
+    ),
+    _procedure(
+        "decrement", wire.ChangeBy, wire.Enriched, "Take from a counter",
+        lambda i, id: Operation(0, i.name, "decrement", i.amount, id), _LIMITS,
+    ),
+    _procedure(
+        "setValue", wire.SetValue, wire.Enriched, "Set a counter",
+        lambda i, id: _operation("setValue", i, id, i.value), _LIMITS,
+    ),
+    _procedure(
+        "reset", wire.Named, wire.Enriched, "Set a counter to its initial value",
+        lambda i, id: _operation("reset", i, id, reason="manual"), _LIMITS,
+    ),
+    _procedure(
+        "getValue", wire.Named, wire.NameValue, "The value; 0 for a counter never written",
+        lambda i, id: Query(0, "value", [i.name]),
+    ),
+    _procedure(
+        "getValues", wire.GetValues, wire.Values, "Many values at once",
+        lambda i, id: Query(0, "values", i.names),
+    ),
+    _procedure(
+        "getMetadata", wire.Named, wire.Metadata, "What is known about a counter",
+        lambda i, id: Query(0, "metadata", [i.name]), _MISSING,
+    ),
+    _procedure(
+        "getHistory", wire.GetHistory, list[wire.HistoryItem], "The newest operations, newest first",
+        lambda i, id: Query(0, "history", [i.name], i.limit, i.before), _MISSING,
+    ),
+    _procedure(
+        "listAll", wire.ListAll, wire.Page, "Counters by name",
+        lambda i, id: Query(0, "page", [i.prefix], i.limit, text=i.cursor or ""),
+    ),
+    _procedure(
+        "configure", wire.Configure, wire.Configured, "Change the policy of a counter",
+        lambda i, id: _operation("configure", i, id, policy=wire.policy_changes(i.policy)),
+    ),
+    _procedure(
+        "sync", wire.Sync, wire.Synced, "Set a counter to what was counted elsewhere",
+        lambda i, id: _operation("sync", i, id, i.actual), _LIMITS,
+    ),
+    _procedure(
+        "delete", wire.Named, wire.Success, "Remove a counter and its history",
+        lambda i, id: _operation("delete", i, id), _MISSING,
+    ),
+)  # fmt: skip
+
+PROCEDURES = {procedure.name: procedure for procedure in _ALL}

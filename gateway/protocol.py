@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from actors.core.name import PATTERN
 from actors.core.policy import VALUE_MAX
 from gateway.errors import Problem, invalid
 
@@ -19,21 +20,9 @@ PAGE_MAX = 1_000
 HISTORY_MAX = 100
 KEY_MAX = 200
 
-# "." and ".." are what a browser resolves before it asks. The last lookahead keeps Python's `$` from accepting a
-# line break at the end; JavaScript reads the pattern the same way.
-_NAME = r"^(?!\.{1,2}$)[A-Za-z0-9_.:-]{1,100}$(?!\n)"
-
-Name = Annotated[str, Meta(pattern=_NAME, min_length=1, max_length=100, description="1-100 of A-Z a-z 0-9 _ - . :")]
+Name = Annotated[str, Meta(pattern=PATTERN, min_length=1, max_length=100, description="1-100 of A-Z a-z 0-9 _ - . :")]
 Amount = Annotated[int, Meta(ge=1, le=VALUE_MAX)]
 Value = Annotated[int, Meta(ge=-VALUE_MAX, le=VALUE_MAX)]
-
-_matches_name = re.compile(_NAME).match
-
-
-def valid_name(name: str) -> bool:
-    """Whether a counter can be called this."""
-    return _matches_name(name) is not None
-
 
 class Input(msgspec.Struct, forbid_unknown_fields=True):
     """Base of everything that comes in: what we do not know, we do not ignore."""
