@@ -90,6 +90,7 @@ def _silence(path: Path) -> None:
 def _ray(settings: Settings, data: Path) -> Iterator[None]:
     """A Ray cluster, our own or one that is joined."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    _use_token(settings)
     import ray
 
     from actors.directory import NAMESPACE
@@ -114,6 +115,16 @@ def _ray(settings: Settings, data: Path) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _use_token(settings: Settings) -> None:
+    """Present Ray's token, where there is one, to a cluster that is named by its address.
+
+    `ray start --head` asks for a token wherever one exists; `ray.init` brings it along for "auto" but not for an
+    address. Ray reads this variable when it is imported.
+    """
+    if settings.address not in ("local", "auto") and (Path.home() / ".ray" / "auth_token").exists():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
 def _run(settings: Settings, actors: ActorSettings, terminal: IO[str]) -> None:
