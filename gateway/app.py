@@ -17,7 +17,7 @@ from swagger_ui_bundle import swagger_ui_path
 
 from actors.clock import SystemClock
 from actors.router import Directory, Router
-from gateway import listen, openapi
+from gateway import listen, openapi, rpc
 from gateway.config import Settings
 from gateway.errors import Problem
 from gateway.hub import Hub
@@ -42,14 +42,14 @@ class Gateway:
         ids = Ids()
         origins = Origins(settings.host, settings.allowed_origins)
         services = Services(self.router, self.hub, SystemClock(), ids)
-        self._rpc = Rpc(self.router, origins, ids)
+        self.rpc = Rpc(self.router, origins, ids)
         self._listen = Listen(self.hub, services, origins)
         self._rest = self._routes()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
-        if scope["type"] == "http" and path.startswith("/rpc/"):
-            await self._rpc(scope, receive, send)
+        if scope["type"] == "http" and path.startswith(rpc.PATH):
+            await self.rpc(scope, receive, send)
         elif scope["type"] == "websocket" and path.startswith(listen.PATH):
             await self._listen(scope, receive, send)
         else:

@@ -14,6 +14,7 @@ import uvicorn
 from actors import logs, runtime
 from actors.directory import NAMESPACE, RayDirectory
 from actors.settings import ActorSettings
+from gateway import http
 from gateway.app import Gateway
 from gateway.config import Settings
 from gateway.sockets import CounterSocket
@@ -37,7 +38,7 @@ class GatewayActor:
         self._server = uvicorn.Server(
             uvicorn.Config(
                 self._gateway,
-                http="httptools",
+                http=http.protocol(self._gateway.rpc),
                 ws=CounterSocket,
                 ws_max_size=FRAME_MAX,
                 ws_ping_interval=PING_S,

@@ -1,15 +1,15 @@
 """HTTP to procedures: plain JSON at `/rpc/counter.<procedure>`, oRPC at `/rpc/counter/<procedure>`.
 
-A bare ASGI application: this is the path of every operation over HTTP, and a routing table, a request object and a
-response object would cost as much as the operation.
+`Rpc.handle` is a plain call with a callback: a request in, one answer out, no task and no future in between. The ASGI
+application around it serves whoever speaks ASGI; `gateway.http` calls it straight from the HTTP parser.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
 from uuid import uuid4
 
 import msgspec
@@ -23,8 +23,12 @@ from gateway.procedures import PROCEDURES, Procedure
 from gateway.protocol import KEY_MAX, complaint
 from gateway.session import Ids
 
+PATH = "/rpc/"
 BODY_MAX = 256 * 2**10  # getValues with a thousand of the longest names is 103 KB.
 PLAIN, ORPC = "/rpc/counter.", "/rpc/counter/"
+
+Headers = tuple[tuple[bytes, bytes], ...]
+Respond = Callable[[int, bytes, Headers], None]
 
 log = logging.getLogger("counters.rpc")
 
@@ -37,107 +41,127 @@ class Routes(Protocol):
     def ask(self, query: Query, deliver: Callable[[int, bytes], None]) -> None: ...
 
 
+class Request(NamedTuple):
+    """One HTTP request, however it was read."""
+
+    method: str
+    path: str
+    query: bytes
+    headers: Sequence[tuple[bytes, bytes]]  # Names in lower case.
+    body: bytes
+
+
 class Rpc:
-    """The ASGI application under `/rpc/`."""
+    """Everything under `/rpc/`."""
 
     def __init__(self, router: Routes, origins: Origins, ids: Ids) -> None:
         self._router = router
         self._origins = origins
         self._ids = ids
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path: str = scope["path"]
-        envelope = path.startswith(ORPC)
-        origin = host = key = content_type = None
-        for name, value in scope["headers"]:
-            if name == b"content-type":
-                content_type = value
-            elif name == b"idempotency-key":
-                key = value
-            elif name == b"origin":
-                origin = value.decode("latin-1")
-            elif name == b"host":
-                host = value.decode("latin-1")
-        status, headers = 200, _HEADERS
+    def handle(self, request: Request, respond: Respond) -> None:
+        """Answer `request`: `respond(status, body, headers)` is called exactly once, now or later."""
+        envelope = request.path.startswith(ORPC)
+        headers = _HEADERS
         try:
+            origin = host = key = content_type = None
+            for name, value in request.headers:
+                if name == b"content-type":
+                    content_type = value
+                elif name == b"idempotency-key":
+                    key = value
+                elif name == b"origin":
+                    origin = value.decode("latin-1")
+                elif name == b"host":
+                    host = value.decode("latin-1")
             if origin is not None:
                 headers = self._cors(origin, host)
-                if scope["method"] == "OPTIONS":
-                    await _respond(send, 204, b"", headers + _PREFLIGHT)
+                if request.method == "OPTIONS":
+                    respond(204, b"", headers + _PREFLIGHT)
                     return
-            procedure = PROCEDURES.get(path[len(PLAIN) :]) if path.startswith((PLAIN, ORPC)) else None
+            procedure = PROCEDURES.get(request.path[len(PLAIN) :]) if request.path.startswith((PLAIN, ORPC)) else None
             if procedure is None:
-                raise Problem("NOT_FOUND", f"there is no procedure {path}")
-            body = await self._input(scope, receive, content_type, envelope, procedure)
-            answer = await self._call(procedure, body, key)
-            if envelope:
-                answer = b'{"json":%b}' % answer
+                raise Problem("NOT_FOUND", f"there is no procedure {request.path}")
+            message = self._message(procedure, _input(request, procedure, envelope, content_type), key)
         except Problem as problem:
-            status, answer, headers = _problem(problem, envelope, headers)
+            _fail(problem, envelope, headers, respond)
+            return
         except Exception:
-            incident = uuid4().hex[:12]
-            log.exception("action=failed incident=%s path=%s", incident, path)
-            failed = Problem("COUNTER_OPERATION_FAILED", None, {"incident": incident})
-            status, answer, headers = _problem(failed, envelope, headers)
-        await _respond(send, status, answer, headers)
+            _break(request.path, envelope, headers, respond)
+            return
+        answer = _Answer(envelope, headers, respond)
+        if isinstance(message, Query):
+            self._router.ask(message, answer)
+        else:
+            self._router.submit(message, answer)
 
-    def _cors(self, origin: str, host: str | None) -> list[tuple[bytes, bytes]]:
+    def _cors(self, origin: str, host: str | None) -> Headers:
         if not self._origins.admits(origin, host):
             raise Problem("FORBIDDEN", f"pages of {origin} may not use this service")
         if self._origins.foreign(origin, host):
-            return [*_HEADERS, (b"access-control-allow-origin", origin.encode("latin-1")), (b"vary", b"origin")]
+            return (*_HEADERS, (b"access-control-allow-origin", origin.encode("latin-1")), (b"vary", b"origin"))
         return _HEADERS
 
-    async def _input(
-        self, scope: Scope, receive: Receive, content_type: bytes | None, envelope: bool, procedure: Procedure
-    ) -> bytes:
-        if scope["method"] != "POST":
-            if envelope and scope["method"] == "GET" and not procedure.changes:
-                return orpc.from_query(scope["query_string"])
-            raise Problem("METHOD_NOT_ALLOWED", f"{procedure.name} takes POST, not {scope['method']}")
-        if content_type is not None and not content_type.lower().startswith(b"application/json"):
-            raise Problem("UNSUPPORTED_MEDIA_TYPE")
-        message = await receive()
-        body: bytes = message.get("body", b"")
-        while message.get("more_body", False):
-            if len(body) > BODY_MAX:
-                break
-            message = await receive()
-            body += message.get("body", b"")
-        if len(body) > BODY_MAX:
-            raise Problem("PAYLOAD_TOO_LARGE", f"a request has at most {BODY_MAX} bytes")
-        return orpc.unwrap(body) if envelope else body
-
-    def _call(self, procedure: Procedure, body: bytes, key: bytes | None) -> Awaitable[bytes]:
+    def _message(self, procedure: Procedure, body: bytes, key: bytes | None) -> Operation | Query:
         try:
             input = procedure.decode(body)
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
             raise complaint(error) from error
-        answer = _Answer()
         message = procedure.build(input, self._ids.next() if key is None else _checked(key))
-        if isinstance(message, Query):
-            self._router.ask(message, answer)
-        else:
-            message.repeated = key is not None  # Only a client can tell whether it has used its key before.
-            self._router.submit(message, answer)
-        return answer.future
+        if key is not None and isinstance(message, Operation):
+            message.repeated = True  # Only its sender can tell whether a key was used before.
+        return message
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI application."""
+        answer: asyncio.Future[tuple[int, bytes, Headers]] = asyncio.get_running_loop().create_future()
+
+        def respond(status: int, body: bytes, headers: Headers) -> None:
+            if not answer.done():  # Else the client has gone.
+                answer.set_result((status, body, headers))
+
+        body = b""
+        more = True
+        while more and len(body) <= BODY_MAX:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        self.handle(Request(scope["method"], scope["path"], scope["query_string"], scope["headers"], body), respond)
+        status, body, headers = await answer
+        length = (b"content-length", b"%d" % len(body))
+        await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
+        await send({"type": "http.response.body", "body": body})
+
+
+def _input(request: Request, procedure: Procedure, envelope: bool, content_type: bytes | None) -> bytes:
+    """The JSON of the procedure's input. Raises Problem when the request cannot hold one."""
+    if request.method != "POST":
+        if envelope and request.method == "GET" and not procedure.changes:
+            return orpc.from_query(request.query)
+        raise Problem("METHOD_NOT_ALLOWED", f"{procedure.name} takes POST, not {request.method}")
+    if content_type is not None and not content_type.lower().startswith(b"application/json"):
+        raise Problem("UNSUPPORTED_MEDIA_TYPE")
+    if len(request.body) > BODY_MAX:
+        raise Problem("PAYLOAD_TOO_LARGE", f"a request has at most {BODY_MAX} bytes")
+    return orpc.unwrap(request.body) if envelope else request.body
 
 
 class _Answer:
-    """Turns the router's call into something to wait for."""
+    """What the router calls with the outcome."""
 
-    __slots__ = ("future",)
+    __slots__ = ("_envelope", "_headers", "_respond")
 
-    def __init__(self) -> None:
-        self.future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+    def __init__(self, envelope: bool, headers: Headers, respond: Respond) -> None:
+        self._envelope = envelope
+        self._headers = headers
+        self._respond = respond
 
     def __call__(self, status: int, body: bytes) -> None:
-        if self.future.done():
-            return  # The client has gone.
         if status == Status.OK:
-            self.future.set_result(body)
+            self._respond(200, b'{"json":%b}' % body if self._envelope else body, self._headers)
         else:
-            self.future.set_exception(refused(body) if status == Status.REFUSED else Problem("UNAVAILABLE"))
+            problem = refused(body) if status == Status.REFUSED else Problem("UNAVAILABLE")
+            _fail(problem, self._envelope, self._headers, self._respond)
 
 
 def _checked(key: bytes) -> str:
@@ -148,25 +172,24 @@ def _checked(key: bytes) -> str:
     return f"key:{text}"
 
 
-def _problem(
-    problem: Problem, envelope: bool, headers: list[tuple[bytes, bytes]]
-) -> tuple[int, bytes, list[tuple[bytes, bytes]]]:
+def _fail(problem: Problem, envelope: bool, headers: Headers, respond: Respond) -> None:
     if problem.row.retryable:
-        headers = [*headers, (b"retry-after", b"%d" % RETRY_AFTER_S)]
+        headers = (*headers, (b"retry-after", b"%d" % RETRY_AFTER_S))
     if problem.code == "METHOD_NOT_ALLOWED":
-        headers = [*headers, (b"allow", b"POST")]
-    return problem.row.status, problem.orpc() if envelope else problem.plain(), headers
+        headers = (*headers, (b"allow", b"POST"))
+    respond(problem.row.status, problem.orpc() if envelope else problem.plain(), headers)
 
 
-async def _respond(send: Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
-    length = (b"content-length", b"%d" % len(body))
-    await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
-    await send({"type": "http.response.body", "body": body})
+def _break(path: str, envelope: bool, headers: Headers, respond: Respond) -> None:
+    """A mistake of ours: it is logged with a number, and the client gets the number and nothing else."""
+    incident = uuid4().hex[:12]
+    log.exception("action=failed incident=%s path=%s", incident, path)
+    _fail(Problem("COUNTER_OPERATION_FAILED", None, {"incident": incident}), envelope, headers, respond)
 
 
-_HEADERS: list[tuple[bytes, bytes]] = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
-_PREFLIGHT: list[tuple[bytes, bytes]] = [
+_HEADERS: Headers = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
+_PREFLIGHT: Headers = (
     (b"access-control-allow-methods", b"POST, GET"),
     (b"access-control-allow-headers", b"content-type, idempotency-key"),
     (b"access-control-max-age", b"600"),
-]
+)

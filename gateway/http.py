@@ -1,0 +1,114 @@
+"""uvicorn's HTTP protocol with a short way for procedures.
+
+A POST under `/rpc/` goes from the parser to `Rpc.handle` and back without an ASGI scope, a task or a future: half of
+what such a request costs otherwise. Everything else, and whatever is pipelined behind an unfinished request, goes the
+ordinary way; both ways share uvicorn's state for keep-alive, pipelining and shutdown.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from gateway.rpc import BODY_MAX, PATH, Headers, Request, Rpc
+
+_PREFIX = PATH.encode()
+
+
+class _Call:
+    """A request on the short way, in the place where uvicorn keeps the cycle of an ordinary one."""
+
+    __slots__ = ("body", "disconnected", "keep_alive", "message_event", "more_body", "response_complete")
+
+    def __init__(self, keep_alive: bool) -> None:
+        self.body = b""
+        self.keep_alive = keep_alive
+        self.more_body = True
+        self.disconnected = False
+        self.response_complete = False
+        self.message_event = _NOBODY_WAITS
+
+
+class _NobodyWaits:
+    def set(self) -> None:
+        """uvicorn would wake the application here."""
+
+
+_NOBODY_WAITS = _NobodyWaits()
+
+
+class CounterHttp(HttpToolsProtocol):
+    """One HTTP connection. Made by `protocol`, which tells it what to call."""
+
+    rpc: Rpc
+    _cached_for: tuple[int, Any, Any] = (0, None, None)
+    _cached: bytes = b""
+
+    def on_message_begin(self) -> None:
+        # The scope is made when it is known to be needed.
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
+
+    def on_headers_complete(self) -> None:
+        unfinished = self.cycle is not None and not self.cycle.response_complete
+        if (
+            self.url.startswith(_PREFIX)
+            and not unfinished
+            and not self.expect_100_continue
+            and self.parser.get_method() == b"POST"
+            and not self.parser.should_upgrade()
+        ):
+            keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+            self.cycle = _Call(keep_alive)  # type: ignore[assignment]
+            return
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers.extend(headers)
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        call = self.cycle
+        if isinstance(call, _Call):
+            # A body that is too large is read to its end, so that the answer finds its reader, but not kept.
+            if len(call.body) <= BODY_MAX:
+                call.body = call.body + body if call.body else body
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        call = self.cycle
+        if not isinstance(call, _Call):
+            super().on_message_complete()
+            return
+        path, _, query = self.url.partition(b"?")
+        request = Request("POST", path.decode("latin-1"), query, self.headers, call.body)
+        self.rpc.handle(request, lambda status, body, headers: self._respond(call, status, body, headers))
+
+    def _respond(self, call: _Call, status: int, body: bytes, headers: Headers) -> None:
+        if call.disconnected or self.transport.is_closing():
+            return
+        close = b"" if call.keep_alive else b"connection: close\r\n"
+        head = self._head(status, headers)
+        self.transport.write(b"%b%bcontent-length: %d\r\n\r\n%b" % (head, close, len(body), body))
+        call.response_complete = True
+        if not call.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
+
+    def _head(self, status: int, headers: Headers) -> bytes:
+        """Status line and headers; uvicorn renews its default headers once a second, and so is this."""
+        defaults = self.server_state.default_headers
+        cached = CounterHttp._cached_for
+        if cached[0] != status or cached[1] is not headers or cached[2] is not defaults:
+            lines = b"".join([b"%b: %b\r\n" % pair for pair in (*defaults, *headers)])
+            CounterHttp._cached = STATUS_LINE[status] + lines
+            CounterHttp._cached_for = (status, headers, defaults)
+        return CounterHttp._cached
+
+
+def protocol(rpc: Rpc) -> type[CounterHttp]:
+    """The protocol class for one gateway; uvicorn makes an instance for each connection."""
+    return type("GatewayHttp", (CounterHttp,), {"rpc": rpc})
