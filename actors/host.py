@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 from actors import queries
 from actors.activation import Activation
@@ -23,14 +22,13 @@ from actors.queries import State
 from actors.round import Answerer, Call, Prepared, Round, prepare
 from storage.errors import StorageError
 from storage.store import Store
+from storage.thread import StorageThread
 
 ROUND_MAX = 1_000  # Operations in one transaction: past it a commit takes longer than the callers should wait.
 INBOX_MAX = 20_000  # Operations waiting. Then links are not read until half of them are done.
 HEARTBEAT_S = 0.25
 
 log = logging.getLogger("counters.host")
-
-T = TypeVar("T")
 
 
 class Host:
@@ -41,7 +39,7 @@ class Host:
         self._store = store
         self._clock = clock or SystemClock()
         self._placement = Placement.empty()
-        self._storage = ThreadPoolExecutor(1, thread_name_prefix="storage")
+        self._storage = StorageThread()
         self._inbox: deque[Call] = deque()
         self._arrived = asyncio.Event()
         self._activations: dict[str, Activation] = {}
@@ -104,7 +102,7 @@ class Host:
         """Answer a question."""
         resident = {name: state for name in query.names if (state := self._state(name)) is not None}
         try:
-            return await self._in_storage(queries.answer, self._store, query, resident)
+            return await self._storage.call(queries.answer, self._store, query, resident)
         except StorageError as error:
             log.warning("action=query_failed host=%s kind=%s error=%s", self.id, query.kind, error)
             return Status.UNAVAILABLE, b""
@@ -130,7 +128,7 @@ class Host:
                 await self._round(self._take())
         finally:
             heart.cancel()
-            self._storage.shutdown(wait=True)
+            self._storage.close()
             self._store.close()
 
     async def _beat(self) -> None:
@@ -161,7 +159,7 @@ class Host:
         round = Round(self._activations, prepared, self._clock.now_ms())
         round.apply(calls)
         commit = round.commit()
-        pending = None if commit is None else self._in_storage(self._store.commit, commit)
+        pending = None if commit is None else self._storage.call(self._store.commit, commit)
         round.encode(self._watchers)  # While the disk works.
         fenced: frozenset[int] = frozenset()
         if pending is not None:
@@ -186,13 +184,10 @@ class Host:
         if not missing and not doubtful:
             return None
         ids = {name: activations[name].id for name, _ in doubtful if name in activations}
-        prepared = await self._in_storage(prepare, self._store, list(missing), doubtful, ids)
+        prepared = await self._storage.call(prepare, self._store, list(missing), doubtful, ids)
         for row in prepared.rows:
             activations[row.name] = Activation(row, prepared.latest.get(row.id, ()))
         return prepared
-
-    def _in_storage(self, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
-        return asyncio.get_running_loop().run_in_executor(self._storage, function, *arguments)
 
     def _release_moved(self) -> None:
         self._moving = False
@@ -222,7 +217,7 @@ class Host:
             self._watchers.setdefault(name, set()).add(link)
         resident = {name: state for name, _, _ in positions if (state := self._state(name)) is not None}
         try:
-            found = await self._in_storage(_positions, self._store, positions, resident)
+            found = await self._storage.call(_positions, self._store, positions, resident)
         except StorageError as error:
             # The gateway would wait for ever for a position that never comes; a new link asks again.
             log.warning("action=watch_failed host=%s error=%s", self.id, error)

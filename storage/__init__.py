@@ -7,6 +7,7 @@ Read in this order:
     engine      opening a database; the only lines that know which one it is
     statements  the hot SQL, many rows at a time
     store       the contract, and its keeper on SQL
+    thread      where its calls run, away from the event loop
     memory      the same contract in a dict
 
 Imports point down: this room knows nothing of actors or gateways.
