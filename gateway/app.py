@@ -50,7 +50,7 @@ class Gateway:
         path = scope["path"]
         if scope["type"] == "http" and path.startswith(rpc.PATH):
             await self.rpc(scope, receive, send)
-        elif scope["type"] == "websocket" and path.startswith(listen.PATH):
+        elif scope["type"] == "websocket" and (path == listen.MANY or path.startswith(listen.PATH)):
             await self._listen(scope, receive, send)
         else:
             await self._rest(scope, receive, send)
@@ -65,6 +65,7 @@ class Gateway:
                 Route("/healthz", lambda request: _json({"status": "alive"})),
                 Route("/readyz", self._ready),
                 Route(listen.PATH + "{name:path}", _upgrade_required),
+                Route(listen.MANY, _upgrade_required),
                 Mount("/docs/assets", StaticFiles(directory=swagger_ui_path)),
                 Mount("/static", StaticFiles(directory=WEB)),
             ],

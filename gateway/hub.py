@@ -1,23 +1,28 @@
-"""The hub: which sessions listen to which counter, and the way of an event to all of them.
+"""The hub: who listens to which counter, and the way of an event to all of them.
 
 An event arrives as JSON, becomes one frame, and the same bytes go to every socket. Frames that arrive in one turn of
 the event loop are joined, so a socket is written to once a turn, however many events there were.
 
 The hub vouches for the order: a channel accepts the event that follows its seq and no other. At a gap it asks for what
-is missing and lets nothing pass until that has come.
+is missing and lets nothing pass until that has come. It always knows the newest state of a counter that somebody
+listens to, so a newcomer gets a snapshot without a question to anybody; what a returning one has missed comes from the
+channel's recent events, which are fetched once and serve all.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from typing import Any, Protocol
 
 import msgspec
 
 from actors.messages import Burst, Position, Query, Status
 from gateway.frames import text_frame
-from gateway.session import Session
+from gateway.session import Subscription
+
+RECENT_MAX = 500  # Events a channel keeps for those who come back: some 150 KB, and only where somebody came back.
 
 log = logging.getLogger("counters.hub")
 
@@ -34,13 +39,42 @@ class Watching(Protocol):
     def ask(self, query: Query, deliver: Any) -> None: ...
 
 
+class Recent:
+    """The newest events of a channel, without gaps: those after seq `base`."""
+
+    __slots__ = ("base", "events")
+
+    def __init__(self, base: int) -> None:
+        self.base = base
+        self.events: deque[tuple[str, bytes]] = deque()  # Type and frame.
+
+    @property
+    def end(self) -> int:
+        """Seq of the newest event."""
+        return self.base + len(self.events)
+
+    def append(self, type: str, frame: bytes) -> None:
+        self.events.append((type, frame))
+        if len(self.events) > RECENT_MAX:
+            self.events.popleft()
+            self.base += 1
+
+    def after(self, seq: int) -> list[tuple[str, bytes]] | None:
+        """The events after `seq`; None when some of them are not here."""
+        if not self.base <= seq <= self.end:
+            return None
+        return list(self.events)[seq - self.base :]
+
+
 class Channel:
     """Everybody who listens to one counter, and how far its events have come."""
 
     __slots__ = (
+        "ahead",
         "catching_up",
         "counter_id",
-        "joining",
+        "entering",
+        "fetching",
         "lagging",
         "last",
         "marks",
@@ -49,7 +83,9 @@ class Channel:
         "opening",
         "pending",
         "placed",
+        "recent",
         "seq",
+        "waiting",
         "wanted",
     )
 
@@ -57,20 +93,26 @@ class Channel:
         self.name = name
         self.counter_id = -1
         self.seq = 0
-        self.placed: asyncio.Event = asyncio.Event()  # The owner knows that we listen.
-        self.opening = 0  # Sessions on their way in.
+        self.last: bytes = b""  # The newest state: an event, or a snapshot from the owner.
+        self.placed = asyncio.Event()  # The owner knows that we listen, and we know where the counter stands.
         self.catching_up = False
-        self.members: dict[Session, None] = {}  # Get every event, in the order in which they came.
-        self.joining: dict[Session, int] = {}  # Have seen everything up to this seq, which may lie ahead of ours.
-        self.lagging: dict[Session, int] = {}  # Cannot or do not want every event; seq of the last one they were sent.
+        self.opening = 0  # Handshakes on their way.
+        self.members: dict[Subscription, None] = {}  # Get every event, in the order in which they came.
+        self.entering: list[Subscription] = []  # Have seen all that is pending; members when that is written.
+        self.ahead: dict[Subscription, int] = {}  # Have seen everything up to this seq, which ours has yet to reach.
+        self.waiting: dict[Subscription, int | None] = {}  # Asked for what is after a seq, or (None) for a snapshot.
+        self.lagging: dict[Subscription, int] = {}  # Cannot or do not want every event; seq of the last one sent.
         self.pending: list[tuple[str, bytes]] = []  # Type and frame of events that this turn brought.
-        self.last: bytes = b""  # The newest event.
+        self.recent: Recent | None = None
+        self.fetching = False
         self.wanted: set[int] = set()  # Seqs of events that somebody who lags will be the first to miss,
         self.marks: dict[int, bytes] = {}  # and those events, once they have come.
 
     @property
     def empty(self) -> bool:
-        return not (self.members or self.joining or self.lagging or self.opening)
+        return not (
+            self.members or self.lagging or self.waiting or self.entering or self.ahead or self.opening
+        )
 
 
 class Hub:
@@ -80,7 +122,7 @@ class Hub:
         self._channels: dict[str, Channel] = {}
         self._loop = asyncio.get_running_loop()
         self._dirty_channels: dict[Channel, None] = {}
-        self._dirty_sessions: list[Session] = []
+        self._dirty_sessions: list[Any] = []
         self._flushing = False
         self._router: Watching | None = None
 
@@ -88,52 +130,52 @@ class Hub:
         """Name the router. It and the hub know each other, so one of them has to come second."""
         self._router = router
 
-    @property
-    def sessions(self) -> int:
-        """Sessions that listen to anything."""
-        return sum(len(c.members) + len(c.joining) + len(c.lagging) for c in self._channels.values())
-
-    # Sessions come and go
+    # Subscribers come and go
 
     async def open(self, name: str, patience_s: float) -> None:
-        """Have the owner of `name` know that we listen, so that a session that joins now misses nothing after."""
+        """Have the owner of `name` know that we listen: whoever joins now misses nothing. Call `opened` afterwards."""
         channel = self._channel(name)
         channel.opening += 1
         if not channel.placed.is_set():
             try:
                 await asyncio.wait_for(channel.placed.wait(), patience_s)
             except TimeoutError:
-                # The owner is away. The session is welcome all the same: what it misses is made up for at the gap.
+                # The owner is away. The subscriber is welcome all the same: it is served when the owner is back.
                 log.warning("action=open_unplaced name=%s", name)
 
     def opened(self, name: str) -> None:
-        """What `open` began is over, whether a session has joined or not."""
+        """What `open` began is over, whether somebody has joined or not."""
         channel = self._channels[name]
         channel.opening -= 1
         self._drop_if_empty(channel)
 
-    def join(self, session: Session, snapshot: bool = False, since: int | None = None) -> None:
-        """Send `session` the events of its counter from now on, if asked with what was before."""
-        channel = self._channel(session.name)
+    def join(self, subscriber: Subscription, snapshot: bool = False, since: int | None = None) -> None:
+        """Send `subscriber` the events of its counter from now on, if it asked for that, with what was before."""
+        channel = self._channel(subscriber.name)
         if since is None and not snapshot:
-            self._admit(channel, session)
+            self._enter(channel, subscriber)
             return
-        channel.joining[session] = -1
-        kind = "snapshot" if since is None else "missed"
-        self._ask(session, Query(0, kind, [session.name], before=since))
+        channel.waiting[subscriber] = since
+        if channel.placed.is_set():
+            self._serve(channel)
 
-    def leave(self, session: Session) -> None:
-        """Forget `session`."""
-        channel = self._channels.get(session.name)
+    def leave(self, subscriber: Subscription) -> None:
+        """Forget `subscriber`."""
+        channel = self._channels.get(subscriber.name)
         if channel is None:
             return
-        channel.members.pop(session, None)
-        channel.joining.pop(session, None)
-        channel.lagging.pop(session, None)
+        channel.members.pop(subscriber, None)
+        channel.ahead.pop(subscriber, None)
+        channel.waiting.pop(subscriber, None)
+        if channel.lagging.pop(subscriber, None) is not None and not channel.lagging:
+            channel.wanted.clear()
+            channel.marks.clear()
+        if subscriber in channel.entering:
+            channel.entering.remove(subscriber)
         self._drop_if_empty(channel)
 
     def _drop_if_empty(self, channel: Channel) -> None:
-        if channel.empty:
+        if channel.empty and self._channels.get(channel.name) is channel:
             del self._channels[channel.name]
             self._dirty_channels.pop(channel, None)
             if self._router is not None:
@@ -147,36 +189,63 @@ class Hub:
                 self._router.watch(name)
         return channel
 
-    def _admit(self, channel: Channel, session: Session) -> None:
-        if session.rate:
-            self.lag(session)
+    def _enter(self, channel: Channel, subscriber: Subscription) -> None:
+        """`subscriber` has seen everything up to the channel's seq, or wants nothing of it."""
+        if channel.pending:
+            channel.entering.append(subscriber)
         else:
-            channel.members[session] = None
+            self._admit(channel, subscriber)
 
-    def _ask(self, session: Session, query: Query) -> None:
-        assert self._router is not None
-        self._router.ask(query, lambda status, body: self._answered(session, query, status, body))
+    def _admit(self, channel: Channel, subscriber: Subscription) -> None:
+        channel.members[subscriber] = None
+        if subscriber.rate or subscriber.session.blocked:
+            self.lag(subscriber)
 
-    def _answered(self, session: Session, query: Query, status: int, body: bytes) -> None:
-        channel = self._channels.get(session.name)
-        if channel is None or session not in channel.joining:
-            return  # Gone meanwhile.
-        if status != Status.OK:
-            self._ask(session, query)  # The deadline of a question is long enough to wait between two of them.
+    def _serve(self, channel: Channel) -> None:
+        """Give those who wait what they asked for, as far as it is known here; fetch the rest, once for all."""
+        for subscriber, since in list(channel.waiting.items()):
+            if since is None or since > channel.seq:
+                events = [("snapshot", text_frame(snapshot(channel.last)))]
+            elif since == channel.seq:
+                events = []
+            elif channel.recent is None or channel.recent.end < channel.seq:
+                self._fetch(channel)
+                continue
+            else:
+                missed = channel.recent.after(since)
+                if missed is None:  # Too long ago: the newest state says more, sooner.
+                    missed = [("snapshot", text_frame(snapshot(channel.last)))]
+                events = missed
+            del channel.waiting[subscriber]
+            for frame in subscriber.select(events):
+                subscriber.session.push(frame)
+            ahead = channel.recent.end if channel.recent is not None and since is not None else channel.seq
+            if ahead > channel.seq and events and events[0][0] != "snapshot":
+                channel.ahead[subscriber] = ahead
+            else:
+                self._enter(channel, subscriber)
+
+    def _fetch(self, channel: Channel) -> None:
+        if channel.fetching:
             return
-        answer: Burst | Position = _decode_answer(body)
-        if isinstance(answer, Position):
-            session.push(text_frame(answer.snapshot))
-            seen = answer.seq
-        else:
-            for frame in session.select(zip(answer.types, map(text_frame, answer.bodies), strict=True)):
-                session.push(frame)
-            seen = answer.seq + len(answer.bodies) - 1
-        if seen < channel.seq and answer.counter_id == channel.counter_id:
-            self._ask(session, Query(0, "missed", [session.name], before=seen))  # Answered by an earlier owner.
-        else:
-            channel.joining[session] = seen  # The channel is there, or will be.
-            self._loop.call_soon(self._graduate, channel, session)
+        assert self._router is not None
+        channel.fetching = True
+        query = Query(0, "missed", [channel.name], before=max(0, channel.seq - RECENT_MAX))
+        self._router.ask(query, lambda status, body: self._fetched(channel, status, body))
+
+    def _fetched(self, channel: Channel, status: int, body: bytes) -> None:
+        if self._channels.get(channel.name) is not channel:
+            return  # Everybody has gone meanwhile.
+        channel.fetching = False
+        if status == Status.OK:
+            answer: Burst | Position = _decode_answer(body)
+            if isinstance(answer, Position):
+                channel.recent = Recent(answer.seq)
+            else:
+                channel.recent = Recent(answer.seq - 1)
+                for type, event in zip(answer.types, answer.bodies, strict=True):
+                    channel.recent.append(type, text_frame(event))
+        self._serve(channel)  # What is still not known is asked for again.
 
     # Events come
 
@@ -188,36 +257,50 @@ class Hub:
         channel = self._channels.get(position.name)
         if channel is None:
             return
-        channel.placed.set()
         channel.catching_up = False
-        if channel.counter_id == -1:
+        if not channel.placed.is_set():
             channel.counter_id, channel.seq = position.counter_id or -1, position.seq
-        elif (position.counter_id, position.seq) > (channel.counter_id, channel.seq):
-            # Too much was missed, or the counter was deleted and made anew. The newest state stands for all of it.
-            channel.counter_id, channel.seq = position.counter_id, position.seq
+            channel.last = position.snapshot
+            self._place(channel)
+            return
+        deleted = position.counter_id == 0 and channel.counter_id > 0
+        if deleted or (position.counter_id, position.seq) > (channel.counter_id, channel.seq):
+            # Too much was missed, or the counter was deleted or made anew. The newest state stands for all of it.
+            channel.counter_id, channel.seq = position.counter_id or -1, position.seq
+            channel.recent = None
             self._pass_on(channel, "snapshot", position.snapshot)
 
     def publish(self, burst: Burst) -> None:
         channel = self._channels.get(burst.name)
         if channel is None:
             return
-        channel.placed.set()
         skip = 0
         if burst.counter_id == channel.counter_id:
             skip = channel.seq + 1 - burst.seq
             if skip < 0:
                 self._catch_up(channel)
                 return
-        elif channel.counter_id != -1 and (burst.counter_id < channel.counter_id or burst.seq != 1):
-            if burst.counter_id > channel.counter_id:
+        elif channel.placed.is_set():
+            # Another life of the counter: it begins with 1, and its id is higher.
+            if burst.counter_id < channel.counter_id:
+                return
+            if burst.seq != 1:
                 self._catch_up(channel)
-            return
+                return
+            channel.recent = None
         channel.catching_up = False
         channel.counter_id = burst.counter_id
         first = burst.seq
         for offset in range(skip, len(burst.bodies)):
             channel.seq = first + offset
             self._pass_on(channel, burst.types[offset], burst.bodies[offset])
+        self._place(channel)
+
+    def _place(self, channel: Channel) -> None:
+        """We know where the counter stands."""
+        if not channel.placed.is_set():
+            channel.placed.set()
+            self._serve(channel)
 
     def _catch_up(self, channel: Channel) -> None:
         if not channel.catching_up and self._router is not None:
@@ -233,30 +316,25 @@ class Hub:
         if channel.seq in channel.wanted:
             channel.wanted.discard(channel.seq)
             channel.marks[channel.seq] = body
-        if channel.joining:
-            self._pass_to_joining(channel, type, frame)
+        recent = channel.recent
+        if recent is not None and recent.end == channel.seq - 1:
+            recent.append(type, frame)
+        if channel.ahead:
+            self._pass_to_ahead(channel, type, frame)
         self._flush_soon()
 
-    def _pass_to_joining(self, channel: Channel, type: str, frame: bytes) -> None:
-        for session, seen in list(channel.joining.items()):
-            if seen == -1:
-                continue  # Its question is not answered yet; the answer will cover this event.
-            if channel.seq > seen:
-                for each in session.select([(type, frame)]):
-                    session.push(each)
-                channel.joining[session] = seen = channel.seq
-            if channel.seq == seen:
-                # From the next turn on: this turn's frames are on their way to the members already.
-                self._loop.call_soon(self._graduate, channel, session)
-
-    def _graduate(self, channel: Channel, session: Session) -> None:
-        if channel.joining.get(session, -1) == channel.seq and not channel.pending:
-            del channel.joining[session]
-            self._admit(channel, session)
+    def _pass_to_ahead(self, channel: Channel, type: str, frame: bytes) -> None:
+        for subscriber, seen in list(channel.ahead.items()):
+            if channel.seq > seen:  # Only a jump by snapshot gets here: it skipped what the subscriber had seen.
+                for each in subscriber.select([(type, frame)]):
+                    subscriber.session.push(each)
+            if channel.seq >= seen:
+                del channel.ahead[subscriber]
+                channel.entering.append(subscriber)
 
     # Frames leave
 
-    def touch(self, session: Session) -> None:
+    def touch(self, session: Any) -> None:
         """`session` has something to be written at the end of this turn."""
         self._dirty_sessions.append(session)
         self._flush_soon()
@@ -279,48 +357,54 @@ class Hub:
     def _broadcast(self, channel: Channel) -> None:
         pending, channel.pending = channel.pending, []
         data = b"".join([frame for _, frame in pending])
-        for session in list(channel.members):  # A write can make its session lag, which removes it.
-            if session.filters is not None:
-                part = b"".join(session.select(pending))
+        for subscriber in list(channel.members):  # A write can make its session lag, which removes it.
+            if subscriber.filters is not None:
+                part = b"".join(subscriber.select(pending))
                 if part:
-                    session.write(part)
-            elif session.out:
-                session.out.append(data)
+                    subscriber.write(part)
+            elif subscriber.session.out:
+                subscriber.session.out.append(data)
             else:
-                session.write(data)
+                subscriber.write(data)
+        if channel.entering:
+            entering, channel.entering = channel.entering, []
+            for subscriber in entering:
+                self._admit(channel, subscriber)
 
     # Slow readers
 
-    def lag(self, session: Session) -> None:
-        """Stop sending `session` every event: it gets the newest state when `catch` says that it can take it."""
-        channel = self._channels.get(session.name)
-        if channel is None or session in channel.joining:
+    def lag(self, subscriber: Subscription) -> None:
+        """Stop sending it every event: it gets the newest state when `catch` says that it can take it."""
+        channel = self._channels.get(subscriber.name)
+        if channel is None or subscriber not in channel.members:
             return
-        channel.members.pop(session, None)
-        if session not in channel.lagging:
-            channel.lagging[session] = channel.seq
-            channel.wanted.add(channel.seq + 1)
-        if session.rate:
-            self._loop.call_later(1 / session.rate, self.catch, session)
+        del channel.members[subscriber]
+        channel.lagging[subscriber] = channel.seq
+        channel.wanted.add(channel.seq + 1)
+        if subscriber.rate:
+            self._loop.call_later(1 / subscriber.rate, self.catch, subscriber)
 
-    def catch(self, session: Session) -> None:
-        """`session` can take something again: one event that stands for all it missed."""
-        channel = self._channels.get(session.name)
-        if channel is None or session not in channel.lagging or session.blocked:
+    def catch(self, subscriber: Subscription) -> None:
+        """It can take something again: one event that stands for all it missed."""
+        channel = self._channels.get(subscriber.name)
+        if channel is None or subscriber not in channel.lagging or subscriber.session.blocked:
             return
-        seen = channel.lagging.pop(session)
+        seen = channel.lagging.pop(subscriber)
         missed = channel.seq - seen
         if missed > 0:
-            event = coalesce(channel.last, channel.marks.get(seen + 1), missed)
-            if not channel.lagging:
-                channel.wanted.clear()
-                channel.marks.clear()
-            if session.select([(event[0], b"")]):
-                session.write(text_frame(event[1]))
-        if session.blocked or session.rate:
-            self.lag(session)
-        else:
-            channel.members[session] = None
+            type, event = coalesce(channel.last, channel.marks.get(seen + 1), missed)
+            for frame in subscriber.select([(type, text_frame(event))]):
+                subscriber.write(frame)
+        if not channel.lagging:
+            channel.wanted.clear()
+            channel.marks.clear()
+        channel.members[subscriber] = None
+        if channel.pending:
+            # The event stood for what is pending, too.
+            del channel.members[subscriber]
+            channel.entering.append(subscriber)
+        elif subscriber.session.blocked or subscriber.rate:
+            self.lag(subscriber)
 
 
 def coalesce(newest: bytes, first: bytes | None, operations: int) -> tuple[str, bytes]:
@@ -335,6 +419,14 @@ def coalesce(newest: bytes, first: bytes | None, operations: int) -> tuple[str, 
         event["operations"] = operations
         newest = msgspec.json.encode(event)
     return event["type"], newest
+
+
+def snapshot(newest: bytes) -> bytes:
+    """The state that the newest event, or the owner's snapshot, left behind."""
+    state: dict[str, Any] = msgspec.json.decode(newest)
+    return msgspec.json.encode(
+        {"type": "snapshot", "value": state["value"], "metadata": state["metadata"], "timestamp": state["timestamp"]}
+    )
 
 
 _decode_answer = msgspec.msgpack.Decoder(Burst | Position).decode

@@ -1,4 +1,7 @@
-"""`/ws/counter/<name>`: from the handshake to a session that the hub owns. A bare ASGI application."""
+"""`/ws/counter/<name>`, and `/ws` for many counters: from the handshake to a session that the hub owns.
+
+A bare ASGI application; its call ends with the handshake.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from gateway.session import Services, Session
 from gateway.sockets import SOCKET, CounterSocket
 
 PATH = "/ws/counter/"
+MANY = "/ws"
 PATIENCE_S = 5.0  # How long a handshake waits for the counter's owner to know of the subscriber.
 RATE_MAX = 1_000.0
 EVENTS = frozenset({"increment", "decrement", "setValue", "reset"})
@@ -33,31 +37,41 @@ class Listen:
         await receive()  # websocket.connect
         socket: CounterSocket = scope["state"][SOCKET]
         try:
-            session = self._session(scope, socket)
+            name = self._admit(scope)
             wishes = _Wishes(scope["query_string"])
-            session.filters, session.key, session.rate = wishes.events, wishes.key, wishes.rate
+            if name is None and (wishes.snapshot or wishes.since is not None):
+                raise invalid("snapshot", "on this connection, ask when you subscribe")
         except Problem as problem:
             await _deny(send, problem)
             return
-        await self._hub.open(session.name, PATIENCE_S)
+        session = Session(self._services, name, socket.write, wishes.events, wishes.key, wishes.rate)
+        if name is None:
+            await send({"type": "websocket.accept"})
+            if not socket.transport.is_closing():
+                socket.adopt(session)
+            return
+        await self._hub.open(name, PATIENCE_S)
         try:
             await send({"type": "websocket.accept"})
             if not socket.transport.is_closing():
                 # No await from here to the end: an event in between would be lost on this session.
-                socket.adopt(session, self._hub)
-                self._hub.join(session, wishes.snapshot, wishes.since)
+                socket.adopt(session)
+                session.subscribe(name, wishes.snapshot, wishes.since)
         finally:
-            self._hub.opened(session.name)
+            self._hub.opened(name)
 
-    def _session(self, scope: Scope, socket: CounterSocket) -> Session:
+    def _admit(self, scope: Scope) -> str | None:
+        """The counter in the path, None for many. Raises Problem when the socket may not be opened."""
         headers = dict(scope["headers"])
         origin, host = headers.get(b"origin"), headers.get(b"host", b"").decode("latin-1")
         if origin is not None and not self._origins.admits(origin.decode("latin-1"), host):
             raise Problem("FORBIDDEN", f"pages of {origin.decode('latin-1')} may not use this service")
-        name = scope["path"][len(PATH) :]
+        if scope["path"] == MANY:
+            return None
+        name: str = scope["path"][len(PATH) :]
         if not names.valid(name):
             raise invalid("name", "1 to 100 letters, digits and _ - . :")
-        return Session(self._services, name, socket.write)
+        return name
 
 
 class _Wishes:

@@ -171,26 +171,41 @@ class Filter(Input, tag="filter"):
     events: list[Literal["increment", "decrement", "setValue", "reset"]] | None
 
 
+class Subscribe(Input, tag="subscribe"):
+    names: Annotated[list[Name], Meta(max_length=NAMES_MAX)]
+    snapshot: bool = False
+    since: dict[Name, Annotated[int, Meta(ge=0, le=VALUE_MAX)]] | None = None
+
+
+class Unsubscribe(Input, tag="unsubscribe"):
+    names: Annotated[list[Name], Meta(max_length=NAMES_MAX)]
+
+
 class IncrementMessage(Input, tag="increment"):
     amount: Amount = 1
     id: MessageId | None = None
+    name: Name | None = None
 
 
 class DecrementMessage(Input, tag="decrement"):
     amount: Amount = 1
     id: MessageId | None = None
+    name: Name | None = None
 
 
 class SetValueMessage(Input, tag="setValue"):
     value: Value
     id: MessageId | None = None
+    name: Name | None = None
 
 
 class ResetMessage(Input, tag="reset"):
     id: MessageId | None = None
+    name: Name | None = None
 
 
-ClientMessage = Ping | Filter | IncrementMessage | DecrementMessage | SetValueMessage | ResetMessage
+Operate = IncrementMessage | DecrementMessage | SetValueMessage | ResetMessage
+ClientMessage = Ping | Filter | Subscribe | Unsubscribe | Operate
 
 _decode_message = msgspec.json.Decoder(ClientMessage).decode
 

@@ -1,7 +1,7 @@
-"""One subscriber: what it asked for, what it says, and what waits to be written to it.
+"""One WebSocket: what it listens to, what it says, and what waits to be written to it.
 
 A session does no I/O of its own. It is handed messages, hands operations to the router, and collects frames that the
-hub has written at the end of the turn.
+hub has written at the end of the turn. It lives as long as its socket; its counters may sleep, move or crash meanwhile.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ import msgspec
 from actors.clock import Clock, iso
 from actors.messages import Operation, Status
 from gateway import protocol as wire
-from gateway.errors import Problem, refused
+from gateway.errors import Problem, invalid, refused
 from gateway.frames import text_frame
 
 IN_FLIGHT_MAX = 1_000  # Operations of one session that have no answer yet. Beyond it: TOO_MANY_REQUESTS.
+SUBSCRIPTIONS_MAX = 1_000  # Counters that one connection may listen to.
 
 
 class Submits(Protocol):
@@ -28,10 +29,18 @@ class Submits(Protocol):
     def submit(self, operation: Operation, deliver: Callable[[int, bytes], None]) -> None: ...
 
 
-class Collects(Protocol):
+class Subscribes(Protocol):
     """What a session needs of the hub."""
 
     def touch(self, session: Session) -> None: ...
+
+    def join(self, subscriber: Subscription, snapshot: bool = False, since: int | None = None) -> None: ...
+
+    def leave(self, subscriber: Subscription) -> None: ...
+
+    def lag(self, subscriber: Subscription) -> None: ...
+
+    def catch(self, subscriber: Subscription) -> None: ...
 
 
 class Ids:
@@ -50,47 +59,100 @@ class Services:
 
     __slots__ = ("clock", "hub", "ids", "router")
 
-    def __init__(self, router: Submits, hub: Collects, clock: Clock, ids: Ids) -> None:
+    def __init__(self, router: Submits, hub: Subscribes, clock: Clock, ids: Ids) -> None:
         self.router = router
         self.hub = hub
         self.clock = clock
         self.ids = ids
 
 
+class Subscription:
+    """One session's interest in one counter."""
+
+    __slots__ = ("filters", "name", "rate", "session", "write")
+
+    def __init__(
+        self,
+        session: Session,
+        name: str,
+        write: Callable[[bytes], None],
+        filters: frozenset[str] | None = None,
+        rate: float = 0,
+    ) -> None:
+        self.session = session
+        self.name = name
+        self.write = write
+        self.filters = filters
+        self.rate = rate  # Events per second; 0: all of them.
+
+    def select(self, events: Iterable[tuple[str, bytes]]) -> list[bytes]:
+        """The frames of those events that are wanted. A snapshot is for everybody."""
+        filters = self.filters
+        if filters is None:
+            return [frame for _, frame in events]
+        return [frame for type, frame in events if type in filters or type == "snapshot"]
+
+
 class Session:
-    """One WebSocket on one counter. Lives as long as the socket; the counter may sleep, move or crash meanwhile."""
+    """One WebSocket."""
 
     __slots__ = (
-        "_in_flight", "_services", "blocked", "filters", "id", "key", "name", "out", "rate", "subscribed_at", "write",
+        "_in_flight", "_services", "_subscriptions", "_write", "blocked", "filters", "id", "key", "name", "out",
+        "rate", "subscribed_at",
     )  # fmt: skip
 
     def __init__(
         self,
         services: Services,
-        name: str,
+        name: str | None,
         write: Callable[[bytes], None],
         filters: frozenset[str] | None = None,
         key: str | None = None,
         rate: float = 0,
     ) -> None:
         self._services = services
+        self._write = write  # Straight to the socket.
+        self._subscriptions: dict[str, Subscription] = {}
+        self._in_flight = 0
         self.id = services.ids.next()
-        self.name = name
-        self.write = write  # Straight to the socket.
+        self.name = name  # The one counter of a socket that has one; None: it says which in every message.
         self.filters = filters
         self.key = key
-        self.rate = rate  # Events per second; 0: all of them.
+        self.rate = rate
         self.subscribed_at = services.clock.now_ms()
         self.out: list[bytes] = []
         self.blocked = False  # The socket takes no more for now.
-        self._in_flight = 0
 
-    def select(self, events: Iterable[tuple[str, bytes]]) -> list[bytes]:
-        """The frames of those events that this session wants. A snapshot is for everybody."""
-        filters = self.filters
-        if filters is None:
-            return [frame for _, frame in events]
-        return [frame for type, frame in events if type in filters or type == "snapshot"]
+    def subscribe(self, name: str, snapshot: bool = False, since: int | None = None) -> None:
+        """Listen to a counter, or listen to it anew."""
+        self.unsubscribe(name)
+        # Where many counters share the socket, events wait for the end of the turn: one write for all of them.
+        write = self._write if self.name is not None else self.push
+        subscription = self._subscriptions[name] = Subscription(self, name, write, self.filters, self.rate)
+        self._services.hub.join(subscription, snapshot, since)
+
+    def unsubscribe(self, name: str) -> None:
+        """Listen to it no more."""
+        subscription = self._subscriptions.pop(name, None)
+        if subscription is not None:
+            self._services.hub.leave(subscription)
+
+    def end(self) -> None:
+        """The socket is gone."""
+        for name in list(self._subscriptions):
+            self.unsubscribe(name)
+
+    def block(self) -> None:
+        """The socket takes no more: what comes now is made up for later."""
+        self.blocked = True
+        for subscription in self._subscriptions.values():
+            self._services.hub.lag(subscription)
+
+    def unblock(self) -> None:
+        """The socket takes more."""
+        self.blocked = False
+        for subscription in self._subscriptions.values():
+            self._services.hub.catch(subscription)
 
     def push(self, frame: bytes) -> None:
         """Have `frame` written at the end of this turn."""
@@ -102,7 +164,7 @@ class Session:
         """Write what was pushed."""
         if self.out:
             out, self.out = self.out, []
-            self.write(out[0] if len(out) == 1 else b"".join(out))
+            self._write(out[0] if len(out) == 1 else b"".join(out))
 
     def receive(self, data: bytes) -> None:
         """Take one text message. Whatever it says, it is answered; nothing it says ends the session."""
@@ -114,7 +176,13 @@ class Session:
             if isinstance(message, wire.Ping):
                 self.push(text_frame(b'{"type":"pong","timestamp":"%b"}' % iso(self._services.clock.now_ms()).encode()))
             elif isinstance(message, wire.Filter):
-                self.filters = None if message.events is None else frozenset(message.events)
+                self._filter(message)
+            elif isinstance(message, wire.Subscribe):
+                self._subscribe(message)
+            elif isinstance(message, wire.Unsubscribe):
+                self._require_many()
+                for name in message.names:
+                    self.unsubscribe(name)
             else:
                 self._operate(message)
         except Problem as problem:
@@ -125,11 +193,29 @@ class Session:
         problem = Problem("COUNTER_VALIDATION_ERROR", "send text, not binary", {"field": "body", "reason": "binary"})
         self.push(text_frame(problem.frame()))
 
-    def _operate(
-        self, message: wire.IncrementMessage | wire.DecrementMessage | wire.SetValueMessage | wire.ResetMessage
-    ) -> None:
+    def _filter(self, message: wire.Filter) -> None:
+        self.filters = None if message.events is None else frozenset(message.events)
+        for subscription in self._subscriptions.values():
+            subscription.filters = self.filters
+
+    def _subscribe(self, message: wire.Subscribe) -> None:
+        self._require_many()
+        since = message.since or {}
+        if len(self._subscriptions.keys() | set(message.names)) > SUBSCRIPTIONS_MAX:
+            raise invalid("names", f"one connection listens to {SUBSCRIPTIONS_MAX} counters at most")
+        for name in message.names:
+            self.subscribe(name, message.snapshot, since.get(name))
+
+    def _require_many(self) -> None:
+        if self.name is not None:
+            raise invalid("type", f"this connection belongs to the counter {self.name}; /ws takes many")
+
+    def _operate(self, message: wire.Operate) -> None:
         if self._in_flight >= IN_FLIGHT_MAX:
             raise Problem("TOO_MANY_REQUESTS", f"{IN_FLIGHT_MAX} operations of this connection have no answer yet")
+        name = self.name if message.name is None else message.name
+        if name is None or (self.name is not None and name != self.name):
+            raise invalid("name", "say which counter" if name is None else f"this connection belongs to {self.name}")
         type, amount, reason = _TYPES[message.__class__], 0, None
         if isinstance(message, wire.SetValueMessage):
             amount = message.value
@@ -141,7 +227,7 @@ class Session:
         id = f"{self.key}/{message.id}" if keyed else self._services.ids.next()
         self._in_flight += 1
         self._services.router.submit(
-            Operation(0, self.name, type, amount, id, keyed, None, reason), _Answer(self, type, message.id)
+            Operation(0, name, type, amount, id, keyed, None, reason), _Answer(self, type, message.id)
         )
 
     def answer(self, type: str, id: str | None, status: int, body: bytes) -> None:

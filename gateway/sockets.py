@@ -17,7 +17,6 @@ try:
 except ImportError:  # The wheel for this platform has no compiled part.
     from websockets.utils import apply_mask
 
-from gateway.hub import Hub
 from gateway.session import Session
 
 WRITE_HIGH = 32 * 2**10  # Bytes a socket may owe. Beyond it the session lags and gets the newest state later.
@@ -28,14 +27,12 @@ class CounterSocket(WebSocketsSansIOProtocol):
     """A WebSocket that can be adopted by a session."""
 
     session: Session | None = None
-    _hub: Hub | None = None
     _tail: bytes = b""  # The beginning of a frame whose end has not come.
     _text: list[bytes] | None = None  # The parts of a fragmented message.
 
-    def adopt(self, session: Session, hub: Hub) -> None:
+    def adopt(self, session: Session) -> None:
         """From now on messages go to `session`."""
         self.session = session
-        self._hub = hub
         self.transport.set_write_buffer_limits(high=WRITE_HIGH)
 
     def write(self, data: bytes) -> None:
@@ -60,22 +57,23 @@ class CounterSocket(WebSocketsSansIOProtocol):
                 self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self.session is not None and self._hub is not None:
-            self._hub.leave(self.session)
-            self.session = None
+        session, self.session = self.session, None
+        if session is not None:
+            session.end()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        if self.session is not None and self._hub is not None:
-            self.session.blocked = True
-            self._hub.lag(self.session)
+        if self.session is not None:
+            # Who does not read is not read from either: its answers would have nowhere to go.
+            self.transport.pause_reading()
+            self.session.block()
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self.session is not None and self._hub is not None:
-            self.session.blocked = False
-            self._hub.catch(self.session)
+        if self.session is not None:
+            self.transport.resume_reading()
+            self.session.unblock()
 
     # Frames
 
