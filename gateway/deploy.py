@@ -21,7 +21,6 @@ from gateway.sockets import CounterSocket
 
 FRAME_MAX = 64 * 2**10  # Bytes in a WebSocket message. Ours have a few dozen.
 DRAIN_S = 5
-PING_S = 20.0  # A peer that does not answer a ping for as long is dead.
 
 log = logging.getLogger("counters.gateway")
 
@@ -41,8 +40,7 @@ class GatewayActor:
                 http=http.protocol(self._gateway.rpc),
                 ws=CounterSocket,
                 ws_max_size=FRAME_MAX,
-                ws_ping_interval=PING_S,
-                ws_ping_timeout=PING_S,
+                ws_ping_interval=None,  # gateway.keepalive does that, with one timer for all.
                 ws_per_message_deflate=False,
                 lifespan="off",
                 access_log=False,

@@ -69,6 +69,11 @@ class CounterHttp(HttpToolsProtocol):
         self.headers.extend(headers)
         super().on_headers_complete()
 
+    def handle_websocket_upgrade(self) -> None:
+        super().handle_websocket_upgrade()
+        # This object is done; the parser points back at it and would keep both until the collector comes.
+        self.parser = None  # type: ignore[assignment]
+
     def on_body(self, body: bytes) -> None:
         call = self.cycle
         if isinstance(call, _Call):

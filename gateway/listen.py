@@ -13,6 +13,7 @@ from actors.core import name as names
 from actors.core.policy import VALUE_MAX
 from gateway.errors import Problem, invalid
 from gateway.hub import Hub
+from gateway.keepalive import Keepalive
 from gateway.origin import Origins
 from gateway.protocol import KEY_MAX
 from gateway.session import Services, Session
@@ -32,6 +33,7 @@ class Listen:
         self._hub = hub
         self._services = services
         self._origins = origins
+        self._keepalive = Keepalive()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()  # websocket.connect
@@ -48,14 +50,14 @@ class Listen:
         if name is None:
             await send({"type": "websocket.accept"})
             if not socket.transport.is_closing():
-                socket.adopt(session)
+                socket.adopt(session, self._keepalive)
             return
         await self._hub.open(name, PATIENCE_S)
         try:
             await send({"type": "websocket.accept"})
             if not socket.transport.is_closing():
                 # No await from here to the end: an event in between would be lost on this session.
-                socket.adopt(session)
+                socket.adopt(session, self._keepalive)
                 session.subscribe(name, wishes.snapshot, wishes.since)
         finally:
             self._hub.opened(name)

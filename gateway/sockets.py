@@ -1,44 +1,70 @@
-"""The sockets: uvicorn's WebSocket protocol, with the hub as owner instead of a waiting coroutine.
+"""The sockets: uvicorn's WebSocket protocol, with a session as owner instead of a waiting coroutine.
 
-The handshake is uvicorn's and runs as an ASGI call. When the application has adopted the socket the call ends; from
-then on a message is a plain function call into the session. Whole small text messages, nearly all there are, are read
-here; everything else (control frames, fragments, errors) goes through the websockets library's state machine, which
-therefore always stands at the beginning of a frame.
+The handshake is uvicorn's and runs as an ASGI call. When the application has adopted the socket the call ends, and so
+do the queue, the events and the parser that it needed: an idle socket costs its transport and little else. From then on
+a message is a plain function call into the session. Whole text messages and pings, nearly all there is, are read here;
+for the rest (fragments, close, errors) a state machine of the websockets library is made when one of them comes.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame, Opcode
+from websockets.protocol import Protocol, Side, State
 
 try:
     from websockets.speedups import apply_mask
 except ImportError:  # The wheel for this platform has no compiled part.
     from websockets.utils import apply_mask
 
+from gateway.keepalive import Keepalive
 from gateway.session import Session
 
 WRITE_HIGH = 32 * 2**10  # Bytes a socket may owe. Beyond it the session lags and gets the newest state later.
 SOCKET = "counters.socket"  # Where the application finds the socket in the scope's state.
+RECONNECT_S = 5  # Clients of a gateway that stops come back spread over so many seconds.
+
+_TEXT, _PING, _PONG = 0x81, 0x89, 0x8A  # First bytes of whole frames.
+_PING_FRAME = b"\x89\x00"
 
 
 class CounterSocket(WebSocketsSansIOProtocol):
     """A WebSocket that can be adopted by a session."""
 
     session: Session | None = None
+    heard = False
+    pinged = False
+    _keepalive: Keepalive | None = None
+    _part = 0
+    _machine: Protocol | None = None
     _tail: bytes = b""  # The beginning of a frame whose end has not come.
     _text: list[bytes] | None = None  # The parts of a fragmented message.
+    _closing = False
 
-    def adopt(self, session: Session) -> None:
+    def adopt(self, session: Session, keepalive: Keepalive) -> None:
         """From now on messages go to `session`."""
         self.session = session
+        self._keepalive = keepalive
+        self._part = keepalive.add(self)
         self.transport.set_write_buffer_limits(high=WRITE_HIGH)
+        # What the handshake needed; five kilobytes.
+        nothing: Any = None
+        self.conn = self.queue = self.writable = self.request = self.response = self.scope = self.frames = nothing
 
     def write(self, data: bytes) -> None:
         """Send frames."""
         if not self.transport.is_closing():
             self.transport.write(data)
+
+    def ping(self) -> None:
+        self.write(_PING_FRAME)
+
+    def give_up(self) -> None:
+        """The peer does not answer. Nothing that we could still send would reach it."""
+        self.transport.abort()
 
     # uvicorn's hooks
 
@@ -53,40 +79,65 @@ class CounterSocket(WebSocketsSansIOProtocol):
             self.send_500_response()
             self.transport.close()
         else:
-            if self.session is None and self.close_timer is None:
+            if self._keepalive is None and self.close_timer is None:
                 self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         session, self.session = self.session, None
+        if self._keepalive is None:
+            super().connection_lost(exc)
+            return
+        self._keepalive.discard(self._part, self)
+        self.connections.discard(self)
+        self.disconnected = True
         if session is not None:
             session.end()
-        super().connection_lost(exc)
 
     def pause_writing(self) -> None:
-        super().pause_writing()
-        if self.session is not None:
-            # Who does not read is not read from either: its answers would have nowhere to go.
-            self.transport.pause_reading()
-            self.session.block()
+        if self.session is None:
+            if self._keepalive is None:
+                super().pause_writing()
+            return
+        # Who does not read is not read from either: its answers would have nowhere to go.
+        self.transport.pause_reading()
+        self.session.block()
 
     def resume_writing(self) -> None:
-        super().resume_writing()
-        if self.session is not None:
-            self.transport.resume_reading()
-            self.session.unblock()
+        if self.session is None:
+            if self._keepalive is None:
+                super().resume_writing()
+            return
+        self.transport.resume_reading()
+        self.session.unblock()
+
+    def shutdown(self) -> None:
+        """The gateway stops: say so, and when to come back."""
+        if self._keepalive is None:
+            super().shutdown()
+        else:
+            self.close(1012, f"reconnect within {RECONNECT_S} s")
+
+    def close(self, code: int, reason: str) -> None:
+        """Send a close frame and end."""
+        if not self._closing:
+            machine = self._state()
+            machine.send_close(code, reason)
+            self._finish(machine)
 
     # Frames
 
     def data_received(self, data: bytes) -> None:
         session = self.session
         if session is None:
-            super().data_received(data)
+            if self._keepalive is None:
+                super().data_received(data)
             return
+        self.heard = True
         if self._tail:
             data = self._tail + data
             self._tail = b""
         start, end = 0, len(data)
-        while end - start >= 2 and self.session is not None:
+        while end - start >= 2:
             length = data[start + 1] & 0x7F
             head = 6  # Two bytes of header and four of mask.
             if length == 126:
@@ -95,52 +146,64 @@ class CounterSocket(WebSocketsSansIOProtocol):
             elif length == 127:
                 length = int.from_bytes(data[start + 2 : start + 10], "big")
                 head = 14
-            stop = start + head + length
-            if length > self.config.ws_max_size or not data[start + 1] & 0x80:
-                # Too large, or not masked: let the state machine find the words for it, and close.
+            if not data[start + 1] & 0x80 or (length > self.config.ws_max_size and end - start >= head):
+                # Not masked, or too large: let the state machine find the words for it, and close.
                 self._slow(data[start:])
                 return
-            if stop > end:
+            stop = start + head + length
+            if end - start < head or stop > end:
                 break
-            if data[start] == 0x81 and self._text is None:
-                masked = data[start + head : stop]
-                session.receive(apply_mask(masked, data[start + head - 4 : start + head]))
+            first = data[start]
+            if first == _TEXT and self._text is None:
+                session.receive(apply_mask(data[start + head : stop], data[start + head - 4 : start + head]))
+            elif first == _PONG:
+                self.pinged = False
+            elif first == _PING and length < 126:
+                payload = apply_mask(data[start + head : stop], data[start + head - 4 : start + head])
+                self.write(b"\x8a%c%b" % (length, payload))
             else:
                 self._slow(data[start:stop])
+                if self._closing:
+                    return
             start = stop
-        self._tail = data[start:] if self.session is not None else b""
+        self._tail = data[start:]
+
+    def _state(self) -> Protocol:
+        if self._machine is None:
+            self._machine = Protocol(Side.SERVER, state=State.OPEN, max_size=self.config.ws_max_size)
+        return self._machine
 
     def _slow(self, data: bytes) -> None:
-        conn = self.conn
-        conn.receive_data(data)
-        if conn.parser_exc is not None:
-            self.handle_parser_exception()
-            return
-        for event in conn.events_received():
+        machine = self._state()
+        machine.receive_data(data)
+        for event in machine.events_received():
             if isinstance(event, Frame):
                 self._handle(event)
+        if machine.state is not State.OPEN:
+            self._finish(machine)
+        elif self._text is None:
+            self._machine = None
+
+    def _finish(self, machine: Protocol) -> None:
+        """Send the close frame, ours or the answer to theirs, and end."""
+        self._closing = True
+        session, self.session = self.session, None
+        if session is not None:
+            session.write_out()
+            session.end()
+        for data in machine.data_to_send():
+            if data:
+                self.transport.write(data)
+        self.transport.close()
 
     def _handle(self, frame: Frame) -> None:
         session = self.session
-        if session is None:
-            return
-        if frame.opcode is Opcode.PING:
-            self.handle_ping()
-        elif frame.opcode is Opcode.PONG:
-            self.handle_pong(frame)
-        elif frame.opcode is Opcode.CLOSE:
-            self.handle_close(frame)
-        elif frame.opcode is Opcode.BINARY:
-            if frame.fin:
-                session.refuse_binary()
-            else:
-                self._text = []  # Refused when its last fragment is here.
-        else:
-            self._gather(session, frame)
-
-    def _gather(self, session: Session, frame: Frame) -> None:
+        if session is None or frame.opcode in (Opcode.PING, Opcode.PONG, Opcode.CLOSE):
+            return  # The state machine has answered.
         if frame.opcode is Opcode.TEXT:
             self._text = [bytes(frame.data)]
+        elif frame.opcode is Opcode.BINARY:
+            self._text = []  # Refused when its last fragment is here.
         elif self._text:
             self._text.append(bytes(frame.data))
         if frame.fin:
