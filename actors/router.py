@@ -32,6 +32,7 @@ from actors.placement import HostEntry, Placement
 PENDING_MAX = 50_000  # Calls without an answer, in one gateway. Beyond it callers hear UNAVAILABLE at once.
 DEADLINE_S = 10.0  # A call that nobody answered by then is answered UNAVAILABLE. A lost process is back in 2 to 4 s.
 TICK_S = 0.05  # How often deadlines are checked and homeless calls are tried again.
+IDLE_TICK_S = 0.5  # The same while nobody waits for anything.
 SILENCE_S = 1.5  # A link that brings nothing for so long, not even a heartbeat, leads to a frozen host.
 RECONNECT_S = 0.02
 
@@ -259,7 +260,7 @@ class Router:
     # Time
 
     def _tick(self) -> None:
-        self._ticker = self._loop.call_later(TICK_S, self._tick)
+        self._ticker = self._loop.call_later(TICK_S if self._pending else IDLE_TICK_S, self._tick)
         now = self._loop.time()
         late = []
         for tag, call in self._pending.items():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .figures import FIGURES, KIB, Figure
-from .results import Results
+from loadtests.bench.figures import FIGURES, KIB, Figure
+from loadtests.bench.results import Results
 
 OURS = "counters"
 WORKERD = "workerd"

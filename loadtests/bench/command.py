@@ -15,12 +15,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from . import machine, plots, report
-from .cases import CASES
-from .peers import PEERS, Peer, Unavailable
-from .results import CaseInfo, Conditions, PeerInfo, Results
-from .schedule import Plan, play
-from .stage import Extent
+from loadtests.bench import machine, plots, report
+from loadtests.bench.cases import CASES
+from loadtests.bench.peers import PEERS, Peer, Unavailable
+from loadtests.bench.results import CaseInfo, Conditions, PeerInfo, Results
+from loadtests.bench.schedule import Plan, play
+from loadtests.bench.stage import Extent
 
 OPEN_FILES = 16384  # Five thousand sockets, or five thousand workerd databases of three files each.
 QUICK_SHARE = 0.1
@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
 
 def measure(options: argparse.Namespace, command: str) -> Results:
     _raise_open_files()
-    os.sched_setaffinity(0, {options.generator_core})
+    _take_cores(options.server_core, options.generator_core)
     scratch = Path(options.scratch or tempfile.gettempdir())
     peers, infos = _prepared(_chosen(options.peers, [peer() for peer in PEERS]))
     cases = _chosen(options.cases, CASES)
@@ -125,6 +125,14 @@ def _write(results: Results, out: Path) -> None:
     pictures = plots.draw(results, out)
     (out / "results.md").write_text(report.render(results, pictures))
     print(out / "results.md")
+
+
+def _take_cores(server: int, generator: int) -> None:
+    """Hold the generator on its core; the server gets its own when it starts."""
+    missing = {server, generator} - os.sched_getaffinity(0)
+    if missing or server == generator:
+        raise SystemExit(f"the bench needs two cores; {server} and {generator} are not both there")
+    os.sched_setaffinity(0, {generator})
 
 
 def _raise_open_files() -> None:

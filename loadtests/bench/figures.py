@@ -67,9 +67,9 @@ def medians(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def times_better(figure: Figure, ours: float, theirs: float) -> float | None:
     """How many times better `ours` is: above 1 is better, whichever direction is better.
 
-    None where there is no better, or nothing to divide by.
+    None where there is no better, or where one of them is nothing.
     """
     if figure.more_is_better is None:
         return None
     better, worse = (ours, theirs) if figure.more_is_better else (theirs, ours)
-    return better / worse if worse > 0 else None
+    return better / worse if better > 0 and worse > 0 else None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from statistics import median
 
-from .bars import BARS, OURS, Verdict, judge
-from .figures import FIGURES, KIB, Figure, times_better
-from .results import CaseInfo, PeerInfo, Results
+from loadtests.bench.bars import BARS, OURS, Verdict, judge
+from loadtests.bench.figures import FIGURES, KIB, Figure, times_better
+from loadtests.bench.results import CaseInfo, PeerInfo, Results
 
 NOTHING = "–"
 VERDICTS = {True: "pass", False: "**short**", None: NOTHING}
@@ -37,21 +38,16 @@ def number(figure: Figure, value: float | None) -> str:
     """A value with three significant digits and its unit, e.g. `12,300 op/s`, `51.2 KiB`, `–`."""
     if value is None:
         return NOTHING
-    unit = figure.unit
-    if unit == "B" and abs(value) >= KIB:
-        value, unit = value / KIB, "KiB"
+    value, unit = _in_unit(figure, value)
     return f"{significant(value)} {unit}".rstrip()
 
 
 def significant(value: float) -> str:
     """Three significant digits, thousands separated, never in scientific notation."""
-    if value == 0:
-        return "0"
-    digits = max(0, 2 - len(str(int(abs(value)))) + (abs(value) >= 1))
-    if abs(value) >= 1000:
-        digits, scale = 0, 10 ** (len(str(int(abs(value)))) - 3)
-        value = round(value / scale) * scale
-    return f"{value:,.{digits}f}"
+    if value == 0 or (float(value).is_integer() and abs(value) < 1000):
+        return f"{value:.0f}"
+    decimals = 2 - math.floor(math.log10(abs(value)))
+    return f"{round(value, decimals):,.{max(0, decimals)}f}"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -62,9 +58,10 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _introduction(results: Results) -> str:
     conditions = results.conditions
+    machine = conditions.machine
     text = (
-        f"Run of {conditions.started_at} on {conditions.machine['cpu']}, {conditions.machine['cores']} cores. "
-        f"Medians of {conditions.repeats} repeats of {conditions.seconds:g} s; every repeat is in "
+        f"Run of {conditions.started_at} on {machine['cpu']}, {machine['cores']} cores. Medians of "
+        f"{conditions.repeats} repeats of {conditions.seconds:g} s; every repeat is in "
         "[results.json](results.json). Each server ran alone with all its processes on one core, the "
         "generator on another.\n"
     )
@@ -100,25 +97,33 @@ def wanted(verdict: Verdict) -> str:
     bar = verdict.bar
     sign = "≥" if verdict.figure.more_is_better else "≤"
     if not bar.peers:
-        return f"{sign} {number(verdict.figure, bar.limit)}"
+        limit, unit = _in_unit(verdict.figure, bar.limit)
+        return f"{sign} {limit:g} {unit}"
     return f"{sign} {bar.limit:g} × {bar.peers[0] if len(bar.peers) == 1 else 'the best peer'}"
 
 
 def _doubts(results: Results) -> str:
     """Whatever speaks against the figures: failures, wrong counts, a generator at its limit."""
-    lines = [
-        f"* {run.case} on {run.peer}, repeat {run.repeat}: {run.error or 'not exact: ' + run.remark}"
-        for run in results.faults()
-    ]
+    lines = []
+    for run in results.faults():
+        fault = _one_line(run.error) or f"not exact: {run.remark}"
+        lines.append(f"* {run.case} on {run.peer}, repeat {run.repeat}: {fault}")
     for case in results.cases:
         for peer in results.peers:
             busy = results.medians(case.name, peer.name).get("generator_busy_percent", 0)
             if busy > GENERATOR_BUSY_PERCENT_MAX:
                 lines.append(f"* {case.name} on {peer.name}: the generator was {busy:.0f} % busy")
-    lines += [f"* {peer.name} was not measured: {peer.unavailable}" for peer in results.peers if peer.unavailable]
+    missing = [peer for peer in results.peers if peer.unavailable]
+    lines += [f"* {peer.name} was not measured: {_one_line(peer.unavailable)}" for peer in missing]
     if lines:
         return "Doubts:\n\n" + "\n".join(lines) + "\n"
     return "Every run was exact: what was acknowledged was counted once, and every subscriber heard it.\n"
+
+
+def _one_line(text: str) -> str:
+    """What happened and, of a log that follows, the last word."""
+    first, *log = text.splitlines() or [""]
+    return f"{first} {log[-1]}" if log else first
 
 
 def _legend(measured: Sequence[PeerInfo]) -> str:
@@ -146,6 +151,13 @@ def _case(results: Results, case: CaseInfo, measured: Sequence[PeerInfo]) -> str
     return f"### {case.name}\n\n{case.about[0].upper()}{case.about[1:]}.\n\n{table(header, rows)}"
 
 
+def _in_unit(figure: Figure, value: float) -> tuple[float, str]:
+    """The value in the unit it is best read in."""
+    if figure.unit == "B" and abs(value) >= KIB:
+        return value / KIB, "KiB"
+    return value, figure.unit
+
+
 def _ratio(figure: Figure, ours: float | None, theirs: float | None) -> str:
     if ours is None or theirs is None:
         return NOTHING
@@ -159,7 +171,8 @@ def _spread_title(case: CaseInfo) -> str:
 
 def _spread(results: Results, case: CaseInfo, peer: str) -> str:
     """How far the repeats lie apart: lowest to highest, in percent of the median."""
-    values = [run.figures[case.headline] for run in results.of(case.name, peer) if case.headline in run.figures]
+    runs = results.of(case.name, peer)
+    values = [run.figures[case.headline] for run in runs if case.headline in run.figures]
     if len(values) < 2 or median(values) == 0:
         return NOTHING
     return f"{100 * (max(values) - min(values)) / median(values):.0f} %"
@@ -170,10 +183,10 @@ def _method(results: Results) -> str:
     machine = "\n".join(f"* {key.replace('_', ' ')}: {value}" for key, value in conditions.machine.items())
     return f"""\
 CPU is user and system time of the whole process tree of a server; memory is its PSS, shared pages divided
-among those who share them, without what the kernel holds for sockets. A delivery is one event received by one
-subscriber. “CPU second” is of the server: it says what a core is worth, also where a server waits for its disk.
-The peers take turns within each repeat, and each repeat begins with another one. A case that weighs memory
-gets a server that was started for it.
+among those who share them, without what the kernel holds for sockets. A delivery is one event received by
+one subscriber. “CPU second” is of the server: it says what a core is worth, also where a server waits for
+its disk. The peers take turns within each repeat, and each repeat begins with another one. A case that
+weighs memory gets a server that was started for it.
 
 {machine}
 

@@ -8,14 +8,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .figures import medians
+from loadtests.bench.figures import medians
 
 
 @dataclass(frozen=True)
 class Run:
     """One play of one case on one peer."""
 
-    repeat: int
+    repeat: int  # From 1.
     peer: str
     case: str
     figures: dict[str, float] = field(default_factory=dict)

@@ -6,17 +6,17 @@ import asyncio
 import gc
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import uvloop
 
-from .cases import Case, Outcome
-from .figures import FIGURES
-from .peers import Peer
-from .results import Run
-from .stage import Extent, Stage
+from loadtests.bench.cases import Case, Outcome
+from loadtests.bench.figures import FIGURES
+from loadtests.bench.peers import Peer, Unavailable
+from loadtests.bench.results import Run
+from loadtests.bench.stage import Extent, Stage
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class Plan:
     scratch: Path
 
 
-def play(plan: Plan) -> Iterator[Run]:
+def play(plan: Plan) -> Generator[Run, None, None]:
     """Yield the runs as they are made. The server of the moment is stopped when the iterator is closed."""
-    for repeat in range(plan.repeats):
-        first = repeat % len(plan.peers) if plan.peers else 0
+    for repeat in range(1, plan.repeats + 1):
+        first = (repeat - 1) % len(plan.peers) if plan.peers else 0
         # Another one begins each time, so that no peer always gets the cooler or the quieter machine.
         for peer in (*plan.peers[first:], *plan.peers[:first]):
             for run in _play_peer(plan, peer, repeat):
@@ -40,25 +40,27 @@ def play(plan: Plan) -> Iterator[Run]:
                 yield run
 
 
-def _play_peer(plan: Plan, peer: Peer, repeat: int) -> Iterator[Run]:
+def _play_peer(plan: Plan, peer: Peer, repeat: int) -> Generator[Run, None, None]:
     """All cases on one peer, restarted for those that want it fresh and after each failure."""
-    state = "stopped"
+    restart = True  # The next case needs a new server.
     try:
         for case in plan.cases:
             try:
-                if state == "used" and case.fresh:
+                if restart or case.fresh:
                     peer.stop()
-                    state = "stopped"
-                if state == "stopped":
                     peer.start(plan.server_core, plan.scratch)
-                state = "used"
                 outcome = _play_case(case, peer, plan.extent)
-                yield Run(repeat, peer.name, case.name, outcome.figures, outcome.exact, outcome.remark)
+            except Unavailable as failure:
+                # It will not start for the other cases either.
+                yield Run(repeat, peer.name, case.name, error=str(failure))
+                return
             except Exception as failure:
                 # One broken case must not cost the figures of all others; it is reported as a fault.
-                peer.stop()
-                state = "stopped"
                 yield Run(repeat, peer.name, case.name, error=f"{type(failure).__name__}: {failure}")
+                restart = True
+            else:
+                yield Run(repeat, peer.name, case.name, outcome.figures, outcome.exact, outcome.remark)
+                restart = False
     finally:
         peer.stop()
 
@@ -83,5 +85,5 @@ def _tell(plan: Plan, run: Run) -> None:
     said = run.error or f"{run.figures[headline.name]:,.2f} {headline.unit}"
     doubt = f"  NOT EXACT: {run.remark}" if run.exact is False else ""
     clock = time.strftime("%H:%M:%S")
-    line = f"{clock}  {run.repeat + 1}/{plan.repeats}  {run.peer:<15} {run.case:<14} {said}{doubt}"
+    line = f"{clock}  {run.repeat}/{plan.repeats}  {run.peer:<15} {run.case:<14} {said}{doubt}"
     print(line, file=sys.stderr, flush=True)

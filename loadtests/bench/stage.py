@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from .figures import latency_figures
-from .load.http import ask, post
-from .peers import Peer
+from loadtests.bench.figures import latency_figures
+from loadtests.bench.load.http import ask, post
+from loadtests.bench.peers import Peer
 
 T = TypeVar("T")
 
@@ -62,20 +62,22 @@ class Stage:
 
     async def pause(self, seconds: float) -> None:
         """Let time pass, or raise what failed meanwhile."""
-        done, _ = await asyncio.wait({self._failure}, timeout=seconds)
-        for failure in done:
-            failure.result()
+        await asyncio.wait([self._failure], timeout=seconds)
+        if self._failure.done():
+            self._failure.result()
 
     async def until(self, *ends: Awaitable[T], timeout_s: float = DRAIN_TIMEOUT_S) -> None:
         """Wait for all of them, or raise what failed meanwhile."""
         everything = asyncio.gather(*ends)
-        await asyncio.wait({self._failure, everything}, timeout=timeout_s, return_when="FIRST_COMPLETED")
+        waited: list[asyncio.Future[Any]] = [self._failure, everything]
+        await asyncio.wait(waited, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         if self._failure.done():
             everything.cancel()
             self._failure.result()
         if not everything.done():
             everything.cancel()
             raise TimeoutError(f"{self.peer.name}: still waiting after {timeout_s} s")
+        everything.result()
 
     async def all_of(self, starts: Iterable[Awaitable[T]]) -> list[T]:
         """Run them, a few at a time; results in order."""

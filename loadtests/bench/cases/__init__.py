@@ -4,12 +4,12 @@
 `fanout`, `at_rest` and `new_counters`.
 """
 
-from .at_rest import IDLE, IDLE_SOCKETS
-from .case import Case, Outcome
-from .fanout import FANOUT_FULL, FANOUT_PACED
-from .http_increments import HTTP_HOT, ONE_AT_A_TIME
-from .new_counters import COLD_TOUCH, RESIDENT
-from .socket_increments import WS_ALL, WS_OWN
+from loadtests.bench.cases.at_rest import IDLE, IDLE_SOCKETS
+from loadtests.bench.cases.case import Case, Outcome
+from loadtests.bench.cases.fanout import FANOUT_FULL, FANOUT_PACED
+from loadtests.bench.cases.http_increments import HTTP_HOT, ONE_AT_A_TIME
+from loadtests.bench.cases.new_counters import COLD_TOUCH, RESIDENT
+from loadtests.bench.cases.socket_increments import WS_ALL, WS_OWN
 
 CASES: tuple[Case, ...] = (
     IDLE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from ..stage import Stage
+from loadtests.bench.stage import Stage
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Sequence
 from time import perf_counter
 
-from ..figures import latency_figures
-from ..load.websocket import Subscriber, Timekeeper, Witness, Writer
-from ..stage import Stage, delivery_figures, new_name
-from .case import Case, Outcome
+from loadtests.bench.cases.case import Case, Outcome
+from loadtests.bench.figures import latency_figures
+from loadtests.bench.load.websocket import Subscriber, Timekeeper, Witness, Writer
+from loadtests.bench.stage import Stage, delivery_figures, new_name
 
 FULL_SUBSCRIBERS = 100
 FULL_IN_FLIGHT = 64  # Enough that the writer never waits for its own results.
@@ -73,9 +73,7 @@ async def _missing(subscribers: Sequence[Subscriber], witness: Witness, events: 
         return f"{witness.joined} events of {events} stand for several"
     if witness.gaps or witness.events != events:
         return f"the witness heard {witness.events} of {events} events, with {witness.gaps} gaps"
-    other = sum(
-        (one.events, one.checksum) != (witness.events, witness.checksum) for one in subscribers
-    )
+    other = sum((one.events, one.checksum) != (witness.events, witness.checksum) for one in subscribers)
     return f"{other} subscribers heard something else than the witness" if other else ""
 
 
@@ -99,7 +97,7 @@ FANOUT_FULL = Case(
 )
 FANOUT_PACED = Case(
     name="fanout_paced",
-    about=f"{PACED_SUBSCRIBERS} subscribers, {PACED_EVENTS_PER_S} events a second; from sending to each receipt",
+    about=f"{PACED_SUBSCRIBERS} subscribers, {PACED_EVENTS_PER_S} events a second: from sending to receipt",
     headline="p99_ms",
     play=paced,
 )

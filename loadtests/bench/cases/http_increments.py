@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from itertools import repeat
 
-from ..load.http import Caller, post
-from ..stage import Stage, new_name
-from .case import Case, Outcome, compared
+from loadtests.bench.cases.case import Case, Outcome, compared
+from loadtests.bench.load.http import Caller, post
+from loadtests.bench.stage import Stage, new_name
 
 HOT_CONNECTIONS = 32
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from time import perf_counter
 
-from ..load.http import Caller, post
-from ..stage import Stage, new_name, operation_figures
-from .case import Case, Outcome
+from loadtests.bench.cases.case import Case, Outcome
+from loadtests.bench.load.http import Caller, post
+from loadtests.bench.stage import Stage, new_name, operation_figures
 
 CONNECTIONS = 16
 FIRST_COUNTERS = 500  # Touched before weighing: what is allocated once is not the price of a counter.
@@ -63,14 +63,14 @@ def _until(deadline: float, requests: Iterator[bytes]) -> Iterator[bytes]:
 
 COLD_TOUCH = Case(
     name="cold_touch",
-    about=f"{COLD_COUNTERS} counters that never existed, incremented once each, {CONNECTIONS} at a time, HTTP",
+    about=f"{COLD_COUNTERS} counters that never existed, incremented once over HTTP, {CONNECTIONS} at a time",
     headline="total_s",
     play=cold_touch,
     fresh=True,
 )
 RESIDENT = Case(
     name="resident",
-    about=f"up to {RESIDENT_COUNTERS} counters touched within {RESIDENT_SECONDS_MAX:.0f} s: growth of memory for each",
+    about=f"up to {RESIDENT_COUNTERS} counters touched within {RESIDENT_SECONDS_MAX:g} s: memory for each",
     headline="bytes_per_counter",
     play=resident,
     fresh=True,

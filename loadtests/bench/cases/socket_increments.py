@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from ..load.websocket import Writer
-from ..stage import Stage, new_name
-from .case import Case, Outcome, compared
+from loadtests.bench.cases.case import Case, Outcome, compared
+from loadtests.bench.load.websocket import Writer
+from loadtests.bench.stage import Stage, new_name
 
 CONNECTIONS = 16
 IN_FLIGHT = 8

@@ -6,7 +6,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from .peer import Peer, Unavailable
+from loadtests.bench.peers.peer import Peer, Unavailable
 
 
 class Counters(Peer):
@@ -22,8 +22,8 @@ class Counters(Peer):
 
     def launch(self) -> None:
         self.spawn(
-            [self._command, "serve", "--port", str(self.port), "--data-dir", self.scratch / "data"]
-            + ["--hosts", "1", "--gateways", "1", "--dedicated", "0"]
+            *(self._command, "serve", "--port", str(self.port), "--data-dir", self.scratch / "data"),
+            *("--hosts", "1", "--gateways", "1", "--dedicated", "0"),
         )
 
     @property

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
-from ..process_tree import MARK, ProcessTree
+from loadtests.bench.process_tree import MARK, ProcessTree
 
 START_TIMEOUT_S = 60  # A local Ray on one busy core needs ten to twenty.
 STOP_GRACE_S = 20
@@ -34,7 +32,7 @@ class Peer(ABC):
     """A server with the counter's routes, in a process tree and a scratch directory of its own.
 
     After `start`, every process of it is held on one core. `stop` ends them all and removes what they
-    stored; it must be called, also when `start` failed.
+    stored; it must be called, also when `start` failed, and may be called when nothing runs.
     """
 
     name: ClassVar[str]  # In tables and on the command line.
@@ -43,11 +41,13 @@ class Peer(ABC):
 
     def __init__(self) -> None:
         self.port = 0
-        self.scratch = Path()
-        self.tree = ProcessTree("")
+        self.tree = ProcessTree(mark=uuid.uuid4().hex)
+        self._environment: dict[str, str] = {}
         self._started: list[subprocess.Popen[bytes]] = []
         self._core = 0
+        self._directory: tempfile.TemporaryDirectory[str] | None = None
 
+    @abstractmethod
     def prepare(self) -> None:
         """Install or find what the peer needs; raise `Unavailable` if that cannot be done."""
 
@@ -63,13 +63,21 @@ class Peer(ABC):
     def base_url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def scratch(self) -> Path:
+        """Where it may store; only between `start` and `stop`."""
+        assert self._directory is not None
+        return Path(self._directory.name)
+
     def start(self, core: int, scratch: Path) -> None:
         """Start on `core` with a new directory below `scratch`; return when it is ready."""
         self._core = core
         mark = uuid.uuid4().hex
         self.tree = ProcessTree(mark)
         self._environment = {**os.environ, MARK: mark}
-        self.scratch = Path(tempfile.mkdtemp(prefix=f"bench-{self.name}-", dir=scratch))
+        self._directory = tempfile.TemporaryDirectory(
+            prefix=f"bench-{self.name}-", dir=scratch, ignore_cleanup_errors=True
+        )
         self.port = _free_port()
         self.launch()
         self._wait_until_ready()
@@ -86,7 +94,9 @@ class Peer(ABC):
                 process.wait()
         self._started.clear()
         self.tree.end(grace_s=2)
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        if self._directory is not None:
+            self._directory.cleanup()
+            self._directory = None
 
     def pids(self) -> list[int]:
         return self.tree.pids()
@@ -97,7 +107,7 @@ class Peer(ABC):
     def pss_bytes(self) -> int:
         return self.tree.pss_bytes()
 
-    def spawn(self, command: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> None:
+    def spawn(self, *command: str | Path, environment: Mapping[str, str] | None = None) -> None:
         """Start one process of the tree, on the core and with the mark; its output goes to the log."""
         with open(self._log, "ab") as log, _pinned(self._core):
             process = subprocess.Popen(
@@ -110,9 +120,6 @@ class Peer(ABC):
             )
         self._started.append(process)
         self.tree.adopt(process.pid)
-
-    def spawn_python(self, *arguments: str | Path, environment: Mapping[str, str] | None = None) -> None:
-        self.spawn([sys.executable, *arguments], environment)
 
     @property
     def _log(self) -> Path:

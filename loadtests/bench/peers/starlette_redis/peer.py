@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from importlib import metadata
 from typing import ClassVar
 
-from ..peer import Peer, Unavailable
+from loadtests.bench.peers.peer import Peer, Unavailable
 
 APP = "loadtests.bench.peers.starlette_redis.app:app"
 
@@ -37,9 +38,10 @@ class _StarletteRedis(Peer):
             "save": "",
         }
         options = [part for key, value in redis.items() for part in (f"--{key}", value)]
-        self.spawn(["redis-server", *options])
-        self.spawn_python(
-            *("-m", "uvicorn", APP, "--host", "127.0.0.1", "--port", str(self.port)),
+        self.spawn("redis-server", *options)
+        self.spawn(
+            *(sys.executable, "-m", "uvicorn", APP),
+            *("--host", "127.0.0.1", "--port", str(self.port)),
             *("--loop", "uvloop", "--http", "httptools", "--ws", "websockets-sansio"),
             *("--no-access-log", "--log-level", "warning", "--backlog", "4096"),
             environment={"BENCH_REDIS_URL": f"unix://{socket}"},

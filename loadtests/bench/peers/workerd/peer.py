@@ -9,7 +9,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from ..peer import Peer, Unavailable
+from loadtests.bench.peers.peer import Peer, Unavailable
 
 HERE = Path(__file__).parent
 PACKAGES = {"x86_64": "@cloudflare/workerd-linux-64", "aarch64": "@cloudflare/workerd-linux-arm64"}
@@ -41,8 +41,8 @@ class Workerd(Peer):
         storage = self.scratch / "storage"
         storage.mkdir()
         self.spawn(
-            [self._binary, "serve", HERE / "config.capnp"]
-            + [f"--socket-addr=http=127.0.0.1:{self.port}", f"--directory-path=storage={storage}"]
+            *(self._binary, "serve", HERE / "config.capnp"),
+            *(f"--socket-addr=http=127.0.0.1:{self.port}", f"--directory-path=storage={storage}"),
         )
 
     @property
