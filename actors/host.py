@@ -26,7 +26,7 @@ from storage.thread import StorageThread
 
 ROUND_MAX = 1_000  # Operations in one transaction: past it a commit takes longer than the callers should wait.
 INBOX_MAX = 20_000  # Operations waiting. Then links are not read until half of them are done.
-HEARTBEAT_S = 0.25
+HEARTBEAT_S = 0.5  # Gateways give up on a silent host after three of them.
 
 log = logging.getLogger("counters.host")
 

@@ -17,6 +17,7 @@ from actors.settings import ActorSettings
 from gateway import http
 from gateway.app import Gateway
 from gateway.config import Settings
+from gateway.server import Server
 from gateway.sockets import CounterSocket
 
 FRAME_MAX = 64 * 2**10  # Bytes in a WebSocket message. Ours have a few dozen.
@@ -34,7 +35,7 @@ class GatewayActor:
         self._directory = RayDirectory()
         node = ray.get_runtime_context().get_node_id()
         self._gateway = Gateway(settings, node, actors.secret, self._directory)
-        self._server = uvicorn.Server(
+        self._server = Server(
             uvicorn.Config(
                 self._gateway,
                 http=http.protocol(self._gateway.rpc),
@@ -68,7 +69,7 @@ class GatewayActor:
 
     async def drain(self) -> None:
         """Accept nothing new, answer what is in flight, close sockets with 1012."""
-        self._server.should_exit = True
+        self._server.leave()
         await self._tasks[1]
         await self._gateway.router.close()
 
