@@ -194,6 +194,13 @@ class Host:
         gone = [name for name in self._activations if not self._owns(name)]
         for name in gone:
             del self._activations[name]
+        # What was admitted under an older table would take these counters back from their new owner.
+        inbox, self._inbox = self._inbox, deque()
+        for answerer, operation in inbox:
+            if self._owns(operation.name):
+                self._inbox.append((answerer, operation))
+            else:
+                answerer.answer(operation.tag, Status.MOVED, b"")
         if gone:
             log.info("action=release host=%s counters=%d version=%d", self.id, len(gone), self._placement.version)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from importlib.metadata import version
 from pathlib import Path
 from uuid import uuid4
@@ -16,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from swagger_ui_bundle import swagger_ui_path
 
 from actors.clock import SystemClock
+from actors.messages import Query, Status
 from actors.router import Directory, Router
 from gateway import listen, openapi, rpc
 from gateway.config import Settings
@@ -26,6 +28,7 @@ from gateway.origin import Origins
 from gateway.rpc import Rpc
 from gateway.session import Ids, Services
 
+READY_S = 2.0  # Storage that takes longer is not there.
 WEB = Path(__file__).parent / "web"
 # Swagger UI sets styles on elements and shows its icons as data; everything else is our own files.
 POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"
@@ -73,8 +76,21 @@ class Gateway:
         )
 
     async def _ready(self, request: Request) -> Response:
-        ready = self.router.ready
-        return _json({"status": "ready" if ready else "no hosts"}, 200 if ready else 503)
+        """Ready: there are hosts, and one of them has just read from storage."""
+        if not self.router.ready:
+            return _json({"status": "no hosts"}, 503)
+        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.router.ask(Query(0, "page", limit=1, names=[]), lambda status, _: _settle(answer, status))
+        try:
+            ready = await asyncio.wait_for(answer, READY_S) == Status.OK
+        except TimeoutError:
+            ready = False
+        return _json({"status": "ready" if ready else "no storage"}, 200 if ready else 503)
+
+
+def _settle(answer: asyncio.Future[int], status: int) -> None:
+    if not answer.done():
+        answer.set_result(status)
 
 
 def _file(name: str) -> ASGIApp:

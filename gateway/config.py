@@ -88,7 +88,10 @@ def _cast(name: str, value: Any, default: Any) -> Any:
             raise ConfigError(f"{flag}: {value!r} is not a number")
         return int(value)
     if isinstance(default, tuple):
-        return tuple(value.split(",")) if isinstance(value, str) else tuple(value)
+        listed = value.split(",") if isinstance(value, str) else value
+        if not isinstance(listed, list) or not all(isinstance(each, str) for each in listed):
+            raise ConfigError(f"{flag}: {value!r} is not a list of strings")
+        return tuple(listed)
     return str(value)
 
 

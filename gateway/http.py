@@ -11,7 +11,8 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from gateway.rpc import BODY_MAX, PATH, Headers, Request, Rpc
+from gateway.errors import Problem
+from gateway.rpc import BODY_MAX, JSON, PATH, Headers, Request, Rpc
 
 _PREFIX = PATH.encode()
 
@@ -91,6 +92,13 @@ class CounterHttp(HttpToolsProtocol):
         path, _, query = self.url.partition(b"?")
         request = Request("POST", path.decode("latin-1"), query, self.headers, call.body)
         self.rpc.handle(request, lambda status, body, headers: self._respond(call, status, body, headers))
+
+    def send_400_response(self, msg: str) -> None:
+        problem = Problem("COUNTER_VALIDATION_ERROR", msg, {"field": "request", "reason": msg})
+        body = problem.plain()
+        head = self._head(400, JSON)
+        self.transport.write(b"%bconnection: close\r\ncontent-length: %d\r\n\r\n%b" % (head, len(body), body))
+        self.transport.close()
 
     def _respond(self, call: _Call, status: int, body: bytes, headers: Headers) -> None:
         if call.disconnected or self.transport.is_closing():

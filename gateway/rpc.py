@@ -62,7 +62,7 @@ class Rpc:
     def handle(self, request: Request, respond: Respond) -> None:
         """Answer `request`: `respond(status, body, headers)` is called exactly once, now or later."""
         envelope = request.path.startswith(ORPC)
-        headers = _HEADERS
+        headers = JSON
         try:
             origin = host = key = content_type = None
             for name, value in request.headers:
@@ -99,8 +99,8 @@ class Rpc:
         if not self._origins.admits(origin, host):
             raise Problem("FORBIDDEN", f"pages of {origin} may not use this service")
         if self._origins.foreign(origin, host):
-            return (*_HEADERS, (b"access-control-allow-origin", origin.encode("latin-1")), (b"vary", b"origin"))
-        return _HEADERS
+            return (*JSON, (b"access-control-allow-origin", origin.encode("latin-1")), (b"vary", b"origin"))
+        return JSON
 
     def _message(self, procedure: Procedure, body: bytes, key: bytes | None) -> Operation | Query:
         try:
@@ -187,7 +187,7 @@ def _break(path: str, envelope: bool, headers: Headers, respond: Respond) -> Non
     _fail(Problem("COUNTER_OPERATION_FAILED", None, {"incident": incident}), envelope, headers, respond)
 
 
-_HEADERS: Headers = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
+JSON: Headers = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
 _PREFLIGHT: Headers = (
     (b"access-control-allow-methods", b"POST, GET"),
     (b"access-control-allow-headers", b"content-type, idempotency-key"),
