@@ -19,7 +19,7 @@ from actors.link import HostEnd
 from actors.messages import Burst, Operate, Operation, Query, Status, Unwatch, Watch
 from actors.placement import Placement
 from actors.queries import State
-from actors.round import Answerer, Call, Prepared, Round, prepare
+from actors.round import Answerer, Call, Prepared, Round, conclude, prepare
 from storage.errors import StorageError
 from storage.store import Store
 from storage.thread import StorageThread
@@ -46,7 +46,7 @@ class Host:
         self._watchers: dict[str, set[HostEnd]] = {}
         self._links: set[HostEnd] = set()
         self._paused = False
-        self._moving = False
+        self._leaving: set[str] = set()
 
     # What arrives
 
@@ -108,9 +108,20 @@ class Host:
             return Status.UNAVAILABLE, b""
 
     def place(self, placement: Placement) -> None:
-        """Follow a newer table: counters that now belong elsewhere leave before the next round."""
+        """Follow a newer table: counters that now belong elsewhere leave before the next round.
+
+        So do all of them when a table was missed: in between, somebody else may have been their owner.
+        """
+        missed = placement.table.previous != self._placement.version
         self._placement = placement
-        self._moving = True
+        self._leaving.update(name for name in self._activations if missed or not self._owns(name))
+        # What waits was admitted under an older table, and would take these counters back from their new owner.
+        inbox, self._inbox = self._inbox, deque()
+        for answerer, operation in inbox:
+            if self._owns(operation.name):
+                self._inbox.append((answerer, operation))
+            else:
+                answerer.answer(operation.tag, Status.MOVED, b"")
         self._arrived.set()
 
     # The loop
@@ -120,11 +131,11 @@ class Host:
         heart = asyncio.create_task(self._beat())
         try:
             while True:
-                if not self._inbox and not self._moving:
+                if not self._inbox and not self._leaving:
                     self._arrived.clear()
                     await self._arrived.wait()
-                if self._moving:
-                    self._release_moved()
+                if self._leaving:
+                    self._release()
                 await self._round(self._take())
         finally:
             heart.cancel()
@@ -158,8 +169,12 @@ class Host:
             return
         round = Round(self._activations, prepared, self._clock.now_ms())
         round.apply(calls)
-        commit = round.commit()
-        pending = None if commit is None else self._storage.call(self._store.commit, commit)
+        commit, judged = round.commit(), round.judged
+        pending = None
+        if judged:
+            pending = self._storage.call(conclude, self._store, commit, judged)
+        elif commit is not None:
+            pending = self._storage.call(self._store.commit, commit)
         round.encode(self._watchers)  # While the disk works.
         fenced: frozenset[int] = frozenset()
         if pending is not None:
@@ -168,6 +183,7 @@ class Host:
             except StorageError as error:
                 log.error("action=commit_failed host=%s error=%s", self.id, error)
                 round.abandon(Status.UNAVAILABLE)
+                self._inbox.extendleft(reversed(round.deferred))
                 return
         # Everything below here is durable. Nothing above here may leave.
         if fenced:
@@ -189,20 +205,12 @@ class Host:
             activations[row.name] = Activation(row, prepared.latest.get(row.id, ()))
         return prepared
 
-    def _release_moved(self) -> None:
-        self._moving = False
-        gone = [name for name in self._activations if not self._owns(name)]
-        for name in gone:
-            del self._activations[name]
-        # What was admitted under an older table would take these counters back from their new owner.
-        inbox, self._inbox = self._inbox, deque()
-        for answerer, operation in inbox:
-            if self._owns(operation.name):
-                self._inbox.append((answerer, operation))
-            else:
-                answerer.answer(operation.tag, Status.MOVED, b"")
-        if gone:
-            log.info("action=release host=%s counters=%d version=%d", self.id, len(gone), self._placement.version)
+    def _release(self) -> None:
+        """Let go of the counters that leave. Between rounds, because a round relies on what it has loaded."""
+        leaving, self._leaving = self._leaving, set()
+        for name in leaving:
+            self._activations.pop(name, None)
+        log.info("action=release host=%s counters=%d version=%d", self.id, len(leaving), self._placement.version)
 
     def _owns(self, name: str) -> bool:
         return self._placement.owner(name) == self.id
@@ -211,7 +219,7 @@ class Host:
 
     def _state(self, name: str) -> State | None:
         activation = self._activations.get(name)
-        if activation is None or activation.shown is None:
+        if activation is None or activation.shown is None or name in self._leaving:
             return None
         return State(activation.id, activation.created_at, activation.shown)
 
@@ -222,9 +230,13 @@ class Host:
     async def _watch(self, link: HostEnd, positions: Sequence[tuple[str, int, int]]) -> None:
         for name, _, _ in positions:
             self._watchers.setdefault(name, set()).add(link)
-        resident = {name: state for name, _, _ in positions if (state := self._state(name)) is not None}
+        asleep = [name for name, _, _ in positions if self._state(name) is None]
         try:
-            found = await self._storage.call(_positions, self._store, positions, resident)
+            # Also a barrier: a commit that is under way made no events for this link, and is over when this returns.
+            rows = await self._storage.call(self._store.read, asleep)
+            states = {name: queries.from_row(row) for name, row in rows.items()}
+            states |= {name: state for name, _, _ in positions if (state := self._state(name)) is not None}
+            found = await self._storage.call(_positions, self._store, positions, states)
         except StorageError as error:
             # The gateway would wait for ever for a position that never comes; a new link asks again.
             log.warning("action=watch_failed host=%s error=%s", self.id, error)
@@ -260,9 +272,5 @@ class _Door:
             self.answers.set_result(self._received)
 
 
-def _positions(
-    store: Store, positions: Sequence[tuple[str, int, int]], resident: dict[str, State]
-) -> list[Any]:
-    unknown = [name for name, _, _ in positions if name not in resident]
-    states = resident | {name: queries.from_row(row) for name, row in store.read(unknown).items()}
+def _positions(store: Store, positions: Sequence[tuple[str, int, int]], states: dict[str, State]) -> list[Any]:
     return [queries.missed(store, name, states.get(name), id, seq) for name, id, seq in positions]

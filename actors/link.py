@@ -84,7 +84,7 @@ class HostEnd(asyncio.Protocol):
     def __init__(self, host: Inbound, host_id: str, secret: str) -> None:
         self._host = host
         self._host_id = host_id
-        self._secret = secret
+        self._secret = secret.encode()
         self._reader = FrameReader()
         self._transport: asyncio.Transport | None = None
         self._loop = asyncio.get_running_loop()
@@ -116,7 +116,7 @@ class HostEnd(asyncio.Protocol):
             self.close()
 
     def _welcome(self, message: Any) -> None:
-        if not isinstance(message, Hello) or not hmac.compare_digest(message.secret, self._secret):
+        if not isinstance(message, Hello) or not hmac.compare_digest(message.secret.encode(), self._secret):
             raise LinkBroken("wrong secret")
         self._trusted = True
         self.gateway = message.gateway

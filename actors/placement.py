@@ -30,6 +30,7 @@ class Table(msgspec.Struct, frozen=True):
     version: int = 0
     hosts: tuple[HostEntry, ...] = ()
     dedicate_all: bool = False  # Every awake counter has a host of its own.
+    previous: int = 0  # The version before this one: who knows another has missed a table.
 
 
 class Placement:

@@ -23,7 +23,7 @@ from actors.core.counter import Change, Refusal
 from actors.core.policy import Policy, complaint
 from actors.messages import Burst, Operation, Status
 from storage.records import Commit, CounterRecord, OperationRecord, PolicyWrite
-from storage.store import Store
+from storage.store import DELETION, Store
 
 POLICY_FIELDS = frozenset(Policy.__dataclass_fields__)
 
@@ -45,10 +45,14 @@ class Prepared(NamedTuple):
     rows: list[CounterRecord]
     latest: dict[int, list[OperationRecord]]
     repeats: dict[tuple[str, str], list[OperationRecord]]  # (name, id) → that operation and the ones before it.
+    deletions: set[tuple[str, str]]  # (name, id) of deletions that were done before.
 
 
 def prepare(store: Store, missing: list[str], doubtful: list[tuple[str, str]], ids: dict[str, int]) -> Prepared:
-    """Claim and load `missing` counters; find which of the `doubtful` operations were applied before."""
+    """Claim and load `missing` counters; find which of the `doubtful` operations (name, id) were applied before.
+
+    `ids` are the counter ids of those names that are resident.
+    """
     rows = store.claim(missing) if missing else []
     old = [row.id for row in rows if row.seq]
     latest = store.latest(old, encoding.HISTORY_SHOWN) if old else {}
@@ -60,7 +64,18 @@ def prepare(store: Store, missing: list[str], doubtful: list[tuple[str, str]], i
             row = found.get((ids[name], id))
             if row is not None:
                 repeats[name, id] = store.history(row.counter_id, row.seq + 1, encoding.HISTORY_SHOWN)
-    return Prepared(rows, latest, repeats)
+    deletions = store.find_deletions([id for _, id in doubtful]) if doubtful else set()
+    return Prepared(rows, latest, repeats, deletions)
+
+
+def conclude(store: Store, commit: Commit | None, others: list[tuple[int, int]]) -> frozenset[int]:
+    """Make the round durable. Returns the ids of counters that this host does not own any more.
+
+    `others` are counters (id, epoch) of which something is to be said without a change: a refusal is the owner's to
+    speak, too.
+    """
+    fenced = store.commit(commit) if commit is not None else frozenset()
+    return fenced | store.stale(others) if others else fenced
 
 
 def refusal(code: str, message: str, field: str | None = None) -> bytes:
@@ -81,10 +96,12 @@ class Round:
     def __init__(self, activations: dict[str, Activation], prepared: Prepared | None, at: int) -> None:
         self._activations = activations
         self._repeats = prepared.repeats if prepared else {}
+        self._deletions = prepared.deletions if prepared else set()
         self._at = at
         self._at_iso = iso(at).encode()
         self._outcomes: list[tuple[Answerer, Operation, Activation, Change | Refusal | bytes, bool]] = []
         self._touched: dict[str, Activation] = {}
+        self._judged: dict[str, Activation] = {}  # Something is said of them that is not a change.
         self._recalled: list[Activation] = []
         self._operations: list[OperationRecord] = []
         self._policies: list[PolicyWrite] = []
@@ -121,6 +138,8 @@ class Round:
                 self._touched[name] = activation
                 assert isinstance(outcome, Change)
                 self._operations.append(OperationRecord(activation.id, *outcome))
+            elif not isinstance(outcome, Change):
+                self._judged[name] = activation
             outcomes.append((answerer, operation, activation, outcome, fresh))
 
     def _recall(self, activation: Activation, operation: Operation) -> None:
@@ -139,12 +158,27 @@ class Round:
         return self._configure(activation, operation)
 
     def _delete(self, activation: Activation, operation: Operation) -> Refusal | bytes:
-        if not activation.created_at and activation.name not in self._touched:
-            if operation.repeated:  # The first attempt did it, and the answer got lost.
-                return _success(activation.name)
-            return Refusal("COUNTER_NOT_FOUND", f"there is no counter {activation.name}")
-        self._touched[activation.name] = self._ended[activation.name] = activation
-        return _success(activation.name)
+        name = activation.name
+        if (name, operation.id) in self._deletions:  # Done before; whoever has begun anew meanwhile is spared.
+            return _success(name)
+        if not activation.created_at and name not in self._touched:
+            return Refusal("COUNTER_NOT_FOUND", f"there is no counter {name}")
+        self._touched[name] = self._ended[name] = activation
+        self._operations.append(
+            OperationRecord(
+                counter_id=activation.id,
+                seq=activation.counter.seq + 1,
+                type=DELETION,
+                amount=0,
+                value=0,
+                previous_value=activation.counter.value,
+                at=self._at,
+                operation_id=operation.id,
+                actor=operation.actor,
+                reason=name,
+            )
+        )
+        return _success(name)
 
     def _configure(self, activation: Activation, operation: Operation) -> Refusal | bytes:
         counter = activation.counter
@@ -174,6 +208,11 @@ class Round:
             self._policies,
             [activation.id for activation in self._ended.values()],
         )
+
+    @property
+    def judged(self) -> list[tuple[int, int]]:
+        """Counters (id, epoch) whose ownership the commit does not prove, but of which something is said."""
+        return [(each.id, each.epoch) for name, each in self._judged.items() if name not in self._touched]
 
     def encode(self, watched: dict[str, Any]) -> None:
         """Make the bytes of all results, and of events for the counters that somebody watches."""
@@ -242,8 +281,10 @@ class Round:
                 if not activation.created_at:
                     activation.created_at = self._at_iso
                 activation.settle(self._metadata.get(name), self._at_iso)
-        for activation in self._recalled:
-            activation.counter.forget()
+        for name, activation in self._judged.items():
+            if activation.id in fenced:
+                self._activations.pop(name, None)
+        self._forget()
         for answerer, tag, status, body, activation in self._ready:
             if activation.id in fenced:
                 answerer.answer(tag, Status.MOVED, b"")
@@ -255,8 +296,13 @@ class Round:
         """The commit failed. Memory may be ahead of the disk, so every counter it touched is loaded anew next time."""
         for name in self._touched:
             del self._activations[name]
+        self._forget()
         for answerer, operation, *_ in self._outcomes:
             answerer.answer(operation.tag, status, b"")
+
+    def _forget(self) -> None:
+        for activation in self._recalled:
+            activation.counter.forget()
 
 
 def _with(policy: Policy, changes: dict[str, Any]) -> Policy:

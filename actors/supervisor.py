@@ -33,7 +33,7 @@ class Supervisor:
         self._settings = settings
         self._start_host = start_host  # (id, dedicated name or None) → starts the actor; injected by the runtime.
         # Versions continue above those of a supervisor that died, because wall time did.
-        self._table = Table(SystemClock().now_ms(), (), settings.dedicate_all)
+        self._table = Table(SystemClock().now_ms(), dedicate_all=settings.dedicate_all)
         self._changed = asyncio.Event()
         self._starting: set[str] = set()
 
@@ -102,7 +102,7 @@ class Supervisor:
         # Sorted, so that everybody who computes an owner sees the same order.
         ordered = tuple(sorted(hosts, key=lambda host: host.id))
         version = max(self._table.version + 1, SystemClock().now_ms())
-        self._table = Table(version, ordered, self._settings.dedicate_all)
+        self._table = Table(version, ordered, self._settings.dedicate_all, self._table.version)
         self._changed.set()
         self._changed = asyncio.Event()
 

@@ -66,7 +66,7 @@ def _file(path: str | None) -> dict[str, Any]:
         if path is None:
             return {}
         raise ConfigError(f"there is no file {path}") from None
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"cannot read {path or 'counters.toml'}: {error}") from error
 
 
@@ -88,11 +88,15 @@ def _cast(name: str, value: Any, default: Any) -> Any:
             raise ConfigError(f"{flag}: {value!r} is not a number")
         return int(value)
     if isinstance(default, tuple):
-        listed = value.split(",") if isinstance(value, str) else value
+        listed = [each for each in value.split(",") if each] if isinstance(value, str) else value
         if not isinstance(listed, list) or not all(isinstance(each, str) for each in listed):
             raise ConfigError(f"{flag}: {value!r} is not a list of strings")
         return tuple(listed)
-    return str(value)
+    if name == "dedicated" and value == 0 and not isinstance(value, bool):
+        return "0"  # What TOML makes of it.
+    if not isinstance(value, str):
+        raise ConfigError(f"{flag}: {value!r} is not a string")
+    return value
 
 
 def _check(settings: Settings) -> None:

@@ -22,6 +22,9 @@ from actors.messages import Burst, Position, Query, Status
 from gateway.frames import text_frame
 from gateway.session import Subscription
 
+Place = tuple[int, int]  # Counter id and seq.
+
+FROM_NOW = -1  # Waits for nothing but the place where the counter stands.
 RECENT_MAX = 500  # Events a channel keeps for those who come back: some 150 KB, and only where somebody came back.
 
 log = logging.getLogger("counters.hub")
@@ -66,15 +69,28 @@ class Recent:
         return list(self.events)[seq - self.base :]
 
 
+class Mark:
+    """The place where some began to lag: how many, and the first event that they missed, once it has come."""
+
+    __slots__ = ("first", "lagging")
+
+    def __init__(self) -> None:
+        self.lagging = 0
+        self.first: bytes | None = None
+
+
 class Channel:
     """Everybody who listens to one counter, and how far its events have come."""
 
     __slots__ = (
         "ahead",
+        "at",
         "catching_up",
         "counter_id",
         "entering",
         "fetching",
+        "first_pending",
+        "impatient",
         "lagging",
         "last",
         "marks",
@@ -84,29 +100,32 @@ class Channel:
         "pending",
         "placed",
         "recent",
+        "sent",
         "seq",
         "waiting",
-        "wanted",
     )
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.counter_id = -1
         self.seq = 0
+        self.at: Place = (-1, 0)  # Id and seq of the last event that was passed on,
+        self.sent: Place = (-1, 0)  # and of the last one that was written.
         self.last: bytes = b""  # The newest state: an event, or a snapshot from the owner.
         self.placed = asyncio.Event()  # The owner knows that we listen, and we know where the counter stands.
+        self.impatient = False  # Somebody was let in without waiting for that.
         self.catching_up = False
         self.opening = 0  # Handshakes on their way.
         self.members: dict[Subscription, None] = {}  # Get every event, in the order in which they came.
-        self.entering: list[Subscription] = []  # Have seen all that is pending; members when that is written.
+        self.entering: list[tuple[Subscription, int]] = []  # Members after this turn; have seen so many of `pending`.
         self.ahead: dict[Subscription, int] = {}  # Have seen everything up to this seq, which ours has yet to reach.
-        self.waiting: dict[Subscription, int | None] = {}  # Asked for what is after a seq, or (None) for a snapshot.
-        self.lagging: dict[Subscription, int] = {}  # Cannot or do not want every event; seq of the last one sent.
+        self.waiting: dict[Subscription, int | None] = {}  # For what is after a seq, a snapshot (None), or FROM_NOW.
+        self.lagging: dict[Subscription, Place] = {}  # Cannot or do not want every event; the last one they were sent.
+        self.marks: dict[Place, Mark] = {}  # The places where somebody lags.
         self.pending: list[tuple[str, bytes]] = []  # Type and frame of events that this turn brought.
+        self.first_pending: bytes = b""  # The first of them.
         self.recent: Recent | None = None
         self.fetching = False
-        self.wanted: set[int] = set()  # Seqs of events that somebody who lags will be the first to miss,
-        self.marks: dict[int, bytes] = {}  # and those events, once they have come.
 
     @property
     def empty(self) -> bool:
@@ -136,12 +155,17 @@ class Hub:
         """Have the owner of `name` know that we listen: whoever joins now misses nothing. Call `opened` afterwards."""
         channel = self._channel(name)
         channel.opening += 1
-        if not channel.placed.is_set():
-            try:
-                await asyncio.wait_for(channel.placed.wait(), patience_s)
-            except TimeoutError:
-                # The owner is away. The subscriber is welcome all the same: it is served when the owner is back.
-                log.warning("action=open_unplaced name=%s", name)
+        if channel.placed.is_set():
+            return
+        try:
+            await asyncio.wait_for(channel.placed.wait(), patience_s)
+        except TimeoutError:
+            # The owner is away. The subscriber is welcome all the same: it is served when the owner is back.
+            channel.impatient = True
+            log.warning("action=open_unplaced name=%s", name)
+        except asyncio.CancelledError:
+            self.opened(name)
+            raise
 
     def opened(self, name: str) -> None:
         """What `open` began is over, whether somebody has joined or not."""
@@ -152,10 +176,11 @@ class Hub:
     def join(self, subscriber: Subscription, snapshot: bool = False, since: int | None = None) -> None:
         """Send `subscriber` the events of its counter from now on, if it asked for that, with what was before."""
         channel = self._channel(subscriber.name)
-        if since is None and not snapshot:
-            self._enter(channel, subscriber)
-            return
-        channel.waiting[subscriber] = since
+        if snapshot or since is not None:
+            channel.waiting[subscriber] = since
+        else:
+            # Who was let in before the owner could be asked may have missed something, and is told the state.
+            channel.waiting[subscriber] = None if channel.impatient else FROM_NOW
         if channel.placed.is_set():
             self._serve(channel)
 
@@ -167,11 +192,11 @@ class Hub:
         channel.members.pop(subscriber, None)
         channel.ahead.pop(subscriber, None)
         channel.waiting.pop(subscriber, None)
-        if channel.lagging.pop(subscriber, None) is not None and not channel.lagging:
-            channel.wanted.clear()
-            channel.marks.clear()
-        if subscriber in channel.entering:
-            channel.entering.remove(subscriber)
+        if subscriber in channel.lagging:
+            self._unmark(channel, channel.lagging.pop(subscriber))
+        channel.entering = [each for each in channel.entering if each[0] is not subscriber]
+        if subscriber.timer is not None:
+            subscriber.timer.cancel()
         self._drop_if_empty(channel)
 
     def _drop_if_empty(self, channel: Channel) -> None:
@@ -192,7 +217,7 @@ class Hub:
     def _enter(self, channel: Channel, subscriber: Subscription) -> None:
         """`subscriber` has seen everything up to the channel's seq, or wants nothing of it."""
         if channel.pending:
-            channel.entering.append(subscriber)
+            channel.entering.append((subscriber, len(channel.pending)))
         else:
             self._admit(channel, subscriber)
 
@@ -201,26 +226,32 @@ class Hub:
         if subscriber.rate or subscriber.session.blocked:
             self.lag(subscriber)
 
-    def _serve(self, channel: Channel) -> None:
-        """Give those who wait what they asked for, as far as it is known here; fetch the rest, once for all."""
+    def _serve(self, channel: Channel, asked: bool = False) -> None:
+        """Give those who wait what they asked for, as far as it is known here; fetch the rest, once for all.
+
+        `asked`: the owner has just said what it knows.
+        """
         for subscriber, since in list(channel.waiting.items()):
-            if since is None or since > channel.seq:
-                events = [("snapshot", text_frame(snapshot(channel.last)))]
-            elif since == channel.seq:
+            ahead = 0
+            if since == FROM_NOW or since == channel.seq:
                 events = []
-            elif channel.recent is None or channel.recent.end < channel.seq:
-                self._fetch(channel)
-                continue
+            elif since is None:
+                events = [("snapshot", text_frame(snapshot(channel.last)))]
             else:
-                missed = channel.recent.after(since)
-                if missed is None:  # Too long ago: the newest state says more, sooner.
+                recent = channel.recent
+                if recent is None or recent.end < channel.seq or (since > recent.end and not asked):
+                    self._fetch(channel)
+                    continue
+                missed = recent.after(since)
+                if missed is None:  # Too long ago, or of another life: the newest state says more, sooner.
                     missed = [("snapshot", text_frame(snapshot(channel.last)))]
+                else:
+                    ahead = recent.end
                 events = missed
             del channel.waiting[subscriber]
             for frame in subscriber.select(events):
                 subscriber.session.push(frame)
-            ahead = channel.recent.end if channel.recent is not None and since is not None else channel.seq
-            if ahead > channel.seq and events and events[0][0] != "snapshot":
+            if ahead > channel.seq:
                 channel.ahead[subscriber] = ahead
             else:
                 self._enter(channel, subscriber)
@@ -245,7 +276,7 @@ class Hub:
                 channel.recent = Recent(answer.seq - 1)
                 for type, event in zip(answer.types, answer.bodies, strict=True):
                     channel.recent.append(type, text_frame(event))
-        self._serve(channel)  # What is still not known is asked for again.
+        self._serve(channel, asked=status == Status.OK)  # What is still not known is asked for again.
 
     # Events come
 
@@ -261,6 +292,7 @@ class Hub:
         if not channel.placed.is_set():
             channel.counter_id, channel.seq = position.counter_id or -1, position.seq
             channel.last = position.snapshot
+            channel.at = channel.sent = (channel.counter_id, channel.seq)
             self._place(channel)
             return
         deleted = position.counter_id == 0 and channel.counter_id > 0
@@ -311,11 +343,14 @@ class Hub:
     def _pass_on(self, channel: Channel, type: str, body: bytes) -> None:
         frame = text_frame(body)
         channel.last = body
+        if not channel.pending:
+            channel.first_pending = body
         channel.pending.append((type, frame))
         self._dirty_channels[channel] = None
-        if channel.seq in channel.wanted:
-            channel.wanted.discard(channel.seq)
-            channel.marks[channel.seq] = body
+        mark = channel.marks.get(channel.at)
+        if mark is not None and mark.first is None:
+            mark.first = body
+        channel.at = (channel.counter_id, channel.seq)
         recent = channel.recent
         if recent is not None and recent.end == channel.seq - 1:
             recent.append(type, frame)
@@ -330,7 +365,7 @@ class Hub:
                     subscriber.session.push(each)
             if channel.seq >= seen:
                 del channel.ahead[subscriber]
-                channel.entering.append(subscriber)
+                self._enter(channel, subscriber)
 
     # Frames leave
 
@@ -356,20 +391,29 @@ class Hub:
 
     def _broadcast(self, channel: Channel) -> None:
         pending, channel.pending = channel.pending, []
+        channel.sent = channel.at
         data = b"".join([frame for _, frame in pending])
         for subscriber in list(channel.members):  # A write can make its session lag, which removes it.
             if subscriber.filters is not None:
-                part = b"".join(subscriber.select(pending))
-                if part:
-                    subscriber.write(part)
+                self._write(subscriber, b"".join(subscriber.select(pending)))
             elif subscriber.session.out:
                 subscriber.session.out.append(data)
             else:
                 subscriber.write(data)
-        if channel.entering:
-            entering, channel.entering = channel.entering, []
-            for subscriber in entering:
-                self._admit(channel, subscriber)
+        entering, channel.entering = channel.entering, []
+        for subscriber, seen in entering:
+            self._write(subscriber, b"".join(subscriber.select(pending[seen:])))
+            self._admit(channel, subscriber)
+
+    @staticmethod
+    def _write(subscriber: Subscription, data: bytes) -> None:
+        """Write `data`, behind what waits for the end of the turn already."""
+        if not data:
+            return
+        if subscriber.session.out:
+            subscriber.session.out.append(data)
+        else:
+            subscriber.write(data)
 
     # Slow readers
 
@@ -379,32 +423,39 @@ class Hub:
         if channel is None or subscriber not in channel.members:
             return
         del channel.members[subscriber]
-        channel.lagging[subscriber] = channel.seq
-        channel.wanted.add(channel.seq + 1)
-        if subscriber.rate:
-            self._loop.call_later(1 / subscriber.rate, self.catch, subscriber)
+        seen = channel.sent if channel.pending else channel.at
+        channel.lagging[subscriber] = seen
+        mark = channel.marks.setdefault(seen, Mark())
+        mark.lagging += 1
+        if channel.pending and mark.first is None:
+            mark.first = channel.first_pending
+        if subscriber.rate and subscriber.timer is None:
+            subscriber.timer = self._loop.call_later(1 / subscriber.rate, self._due, subscriber)
+
+    def _due(self, subscriber: Subscription) -> None:
+        subscriber.timer = None
+        self.catch(subscriber)
 
     def catch(self, subscriber: Subscription) -> None:
         """It can take something again: one event that stands for all it missed."""
         channel = self._channels.get(subscriber.name)
-        if channel is None or subscriber not in channel.lagging or subscriber.session.blocked:
+        if channel is None or subscriber not in channel.lagging:
+            return
+        if subscriber.session.blocked or subscriber.timer is not None:
             return
         seen = channel.lagging.pop(subscriber)
-        missed = channel.seq - seen
-        if missed > 0:
-            type, event = coalesce(channel.last, channel.marks.get(seen + 1), missed)
-            for frame in subscriber.select([(type, text_frame(event))]):
-                subscriber.write(frame)
-        if not channel.lagging:
-            channel.wanted.clear()
-            channel.marks.clear()
-        channel.members[subscriber] = None
-        if channel.pending:
-            # The event stood for what is pending, too.
-            del channel.members[subscriber]
-            channel.entering.append(subscriber)
-        elif subscriber.session.blocked or subscriber.rate:
-            self.lag(subscriber)
+        if seen != channel.at:
+            operations = channel.seq - seen[1] if seen[0] == channel.counter_id else channel.seq
+            type, event = coalesce(channel.last, channel.marks[seen].first, operations)
+            self._write(subscriber, b"".join(subscriber.select([(type, text_frame(event))])))
+        self._unmark(channel, seen)
+        self._enter(channel, subscriber)
+
+    def _unmark(self, channel: Channel, seen: Place) -> None:
+        mark = channel.marks[seen]
+        mark.lagging -= 1
+        if not mark.lagging:
+            del channel.marks[seen]
 
 
 def coalesce(newest: bytes, first: bytes | None, operations: int) -> tuple[str, bytes]:

@@ -6,6 +6,7 @@ hub has written at the end of the turn. It lives as long as its socket; its coun
 
 from __future__ import annotations
 
+from asyncio import TimerHandle
 from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Protocol
@@ -69,7 +70,7 @@ class Services:
 class Subscription:
     """One session's interest in one counter."""
 
-    __slots__ = ("filters", "name", "rate", "session", "write")
+    __slots__ = ("filters", "name", "rate", "session", "timer", "write")
 
     def __init__(
         self,
@@ -84,6 +85,7 @@ class Subscription:
         self.write = write
         self.filters = filters
         self.rate = rate  # Events per second; 0: all of them.
+        self.timer: TimerHandle | None = None  # Runs while nothing may be sent for the sake of the rate.
 
     def select(self, events: Iterable[tuple[str, bytes]]) -> list[bytes]:
         """The frames of those events that are wanted. A snapshot is for everybody."""

@@ -37,6 +37,7 @@ class Database(NamedTuple):
     turn: Turn  # A writer holds it for the length of one transaction.
     begin: str  # Begins a transaction that writes.
     errors: tuple[type[Exception], ...]  # What a failed transaction raises.
+    close: Callable[[], None]
 
 
 def open_database(url: str) -> Database:
@@ -89,8 +90,12 @@ def _open_sqlite(path: Path) -> Database:
         finally:
             fcntl.flock(lock, fcntl.LOCK_UN)
 
+    def close() -> None:
+        engine.dispose()
+        os.close(lock)
+
     # A transaction here always writes: taking the write lock first means it cannot fail half way for want of it.
-    return Database(engine, turn, "BEGIN IMMEDIATE", (sqlite3.Error, SQLAlchemyError))
+    return Database(engine, turn, "BEGIN IMMEDIATE", (sqlite3.Error, SQLAlchemyError), close)
 
 
 def _table(model: type[SQLModel]) -> Any:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import count
 
+from storage.errors import StorageUnavailable
 from storage.records import Commit, CounterRecord, OperationRecord
-from storage.store import OperationKey
+from storage.store import DELETION, OperationKey
 
 
 class MemoryStore:
@@ -32,6 +33,9 @@ class MemoryStore:
 
     def commit(self, commit: Commit) -> frozenset[int]:
         fenced = frozenset(write.id for write in commit.counters if self._epoch(write.id) != write.epoch)
+        keys = [(row.counter_id, row.operation_id) for row in commit.operations if row.counter_id not in fenced]
+        if len(set(keys)) < len(keys) or self.find_operations(keys):
+            raise StorageUnavailable("an operation id is there already")
         for write in commit.counters:
             if write.id not in fenced:
                 row = self._counters[self._names[write.id]]
@@ -51,7 +55,8 @@ class MemoryStore:
                 self._counters[row.name] = row._replace(policy=policy.policy, created_by=created_by)
         for id in commit.deletions:
             if id not in fenced:
-                del self._counters[self._names.pop(id)], self._operations[id]
+                del self._counters[self._names.pop(id)]
+                self._operations[id] = [row for row in self._operations[id] if row.type == DELETION]
         return fenced
 
     def _epoch(self, id: int) -> int | None:
@@ -62,6 +67,13 @@ class MemoryStore:
         wanted = set(keys)
         rows = (row for id in {id for id, _ in keys} for row in self._operations.get(id, ()))
         return {key: row for row in rows if (key := (row.counter_id, row.operation_id)) in wanted}
+
+    def find_deletions(self, operation_ids: Sequence[str]) -> set[tuple[str, str]]:
+        rows = (row for rows in self._operations.values() for row in rows if row.type == DELETION)
+        return {(row.reason or "", row.operation_id) for row in rows if row.operation_id in operation_ids}
+
+    def stale(self, owned: Sequence[tuple[int, int]]) -> frozenset[int]:
+        return frozenset(id for id, epoch in owned if self._epoch(id) != epoch)
 
     def read(self, names: Sequence[str]) -> dict[str, CounterRecord]:
         rows = (self._counters.get(name) for name in names)

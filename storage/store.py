@@ -21,6 +21,8 @@ from storage.records import Commit, CounterRecord, OperationRecord
 from storage.tables import Counter, Operation
 
 OperationKey = tuple[int, str]  # Counter id and operation id.
+DELETION = "delete"  # Type of the row that outlives its counter; its reason is the counter's name.
+IN_MAX = 10_000  # Values in one IN (…); SQLite takes 32,766.
 
 COUNTER: Any = Counter.__table__  # type: ignore[attr-defined]
 OPERATION: Any = Operation.__table__  # type: ignore[attr-defined]
@@ -42,6 +44,14 @@ class Store(Protocol):
 
     def find_operations(self, keys: Sequence[OperationKey]) -> dict[OperationKey, OperationRecord]:
         """Those operations among `keys` that were applied before."""
+        ...
+
+    def find_deletions(self, operation_ids: Sequence[str]) -> set[tuple[str, str]]:
+        """Name and operation id of those deletions among `operation_ids` that were done before."""
+        ...
+
+    def stale(self, owned: Sequence[tuple[int, int]]) -> frozenset[int]:
+        """The ids of those counters among `owned` (id, epoch) that somebody else owns by now, or that are gone."""
         ...
 
     def read(self, names: Sequence[str]) -> dict[str, CounterRecord]:
@@ -112,19 +122,30 @@ class SqlStore:
                         created_by=COUNTER.c.created_by if write.created_by is None else write.created_by,
                     )
                 )
-        gone = [id for id in commit.deletions if id not in fenced]
-        if gone:
-            self._connection.execute(OPERATION.delete().where(OPERATION.c.counter_id.in_(gone)))
-            self._connection.execute(COUNTER.delete().where(COUNTER.c.id.in_(gone)))
+        for id in commit.deletions:
+            if id not in fenced:
+                # The deletion itself stays, so that it is known when it is asked for again.
+                rest = (OPERATION.c.counter_id == id, OPERATION.c.type != DELETION)
+                self._connection.execute(OPERATION.delete().where(*rest))
+                self._connection.execute(COUNTER.delete().where(COUNTER.c.id == id))
 
     def find_operations(self, keys: Sequence[OperationKey]) -> dict[OperationKey, OperationRecord]:
         wanted = set(keys)
-        statement = select(OPERATION).where(OPERATION.c.operation_id.in_([id for _, id in keys]))
-        found = (OperationRecord(*row) for row in self._fetch(statement))
+        rows = self._fetch_in(select(OPERATION), OPERATION.c.operation_id, [id for _, id in keys])
+        found = (OperationRecord(*row) for row in rows)
         return {key: row for row in found if (key := (row.counter_id, row.operation_id)) in wanted}
 
+    def find_deletions(self, operation_ids: Sequence[str]) -> set[tuple[str, str]]:
+        statement = select(OPERATION.c.reason, OPERATION.c.operation_id).where(OPERATION.c.type == DELETION)
+        return {(row[0], row[1]) for row in self._fetch_in(statement, OPERATION.c.operation_id, operation_ids)}
+
+    def stale(self, owned: Sequence[tuple[int, int]]) -> frozenset[int]:
+        wanted = set(owned)
+        rows = self._fetch_in(select(COUNTER.c.id, COUNTER.c.epoch), COUNTER.c.id, [id for id, _ in owned])
+        return frozenset({id for id, _ in owned} - {row[0] for row in rows if (row[0], row[1]) in wanted})
+
     def read(self, names: Sequence[str]) -> dict[str, CounterRecord]:
-        rows = self._fetch(select(COUNTER).where(COUNTER.c.name.in_(names), COUNTER.c.created_at.is_not(None)))
+        rows = self._fetch_in(select(COUNTER).where(COUNTER.c.created_at.is_not(None)), COUNTER.c.name, names)
         return {row.name: CounterRecord(*row) for row in rows}
 
     def page(self, prefix: str, after: str, limit: int) -> list[CounterRecord]:
@@ -139,11 +160,11 @@ class SqlStore:
         statement = (
             select(OPERATION)
             .join(COUNTER, OPERATION.c.counter_id == COUNTER.c.id)
-            .where(COUNTER.c.id.in_(counter_ids), OPERATION.c.seq > COUNTER.c.operation_count - limit)
+            .where(OPERATION.c.seq > COUNTER.c.operation_count - limit)
             .order_by(OPERATION.c.counter_id, OPERATION.c.seq)
         )
         found: dict[int, list[OperationRecord]] = {}
-        for row in self._fetch(statement):
+        for row in self._fetch_in(statement, COUNTER.c.id, counter_ids):
             found.setdefault(row.counter_id, []).append(OperationRecord(*row))
         return found
 
@@ -159,7 +180,7 @@ class SqlStore:
 
     def close(self) -> None:
         self._connection.close()
-        self._database.engine.dispose()
+        self._database.close()
 
     @contextmanager
     def _transaction(self) -> Iterator[Any]:
@@ -174,6 +195,11 @@ class SqlStore:
                     raise
         except self._database.errors as error:
             raise StorageUnavailable(str(error)) from error
+
+    def _fetch_in(self, statement: Any, column: Any, values: Sequence[Any]) -> list[Any]:
+        """Rows whose `column` is one of `values`, however many those are."""
+        parts = (values[start : start + IN_MAX] for start in range(0, len(values), IN_MAX))
+        return [row for part in parts for row in self._fetch(statement.where(column.in_(part)))]
 
     def _fetch(self, statement: Any) -> list[Any]:
         try:
