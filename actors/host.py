@@ -46,6 +46,7 @@ class Host:
         self._watchers: dict[str, set[HostEnd]] = {}
         self._links: set[HostEnd] = set()
         self._paused = False
+        self._moved = False
         self._leaving: set[str] = set()
 
     # What arrives
@@ -114,6 +115,7 @@ class Host:
         """
         missed = placement.table.previous != self._placement.version
         self._placement = placement
+        self._moved = True
         self._leaving.update(name for name in self._activations if missed or not self._owns(name))
         # What waits was admitted under an older table, and would take these counters back from their new owner.
         inbox, self._inbox = self._inbox, deque()
@@ -131,10 +133,10 @@ class Host:
         heart = asyncio.create_task(self._beat())
         try:
             while True:
-                if not self._inbox and not self._leaving:
+                if not self._inbox and not self._moved:
                     self._arrived.clear()
                     await self._arrived.wait()
-                if self._leaving:
+                if self._moved:
                     self._release()
                 await self._round(self._take())
         finally:
@@ -208,9 +210,12 @@ class Host:
     def _release(self) -> None:
         """Let go of the counters that leave. Between rounds, because a round relies on what it has loaded."""
         leaving, self._leaving = self._leaving, set()
+        leaving.update(name for name in self._activations if not self._owns(name))  # Loaded since the table came.
+        self._moved = False
         for name in leaving:
             self._activations.pop(name, None)
-        log.info("action=release host=%s counters=%d version=%d", self.id, len(leaving), self._placement.version)
+        if leaving:
+            log.info("action=release host=%s counters=%d version=%d", self.id, len(leaving), self._placement.version)
 
     def _owns(self, name: str) -> bool:
         return self._placement.owner(name) == self.id
@@ -236,7 +241,14 @@ class Host:
             rows = await self._storage.call(self._store.read, asleep)
             states = {name: queries.from_row(row) for name, row in rows.items()}
             states |= {name: state for name, _, _ in positions if (state := self._state(name)) is not None}
-            found = await self._storage.call(_positions, self._store, positions, states)
+            behind = []
+            for name, id, seq in positions:
+                state = states.get(name)
+                if state is not None and id == state.id and 0 <= seq < state.shown.seq:
+                    behind.append((state, name, seq))
+                else:
+                    link.place(queries.snapshot(name, state))
+            found = await self._storage.call(_missed, self._store, behind) if behind else []
         except StorageError as error:
             # The gateway would wait for ever for a position that never comes; a new link asks again.
             log.warning("action=watch_failed host=%s error=%s", self.id, error)
@@ -272,5 +284,5 @@ class _Door:
             self.answers.set_result(self._received)
 
 
-def _positions(store: Store, positions: Sequence[tuple[str, int, int]], states: dict[str, State]) -> list[Any]:
-    return [queries.missed(store, name, states.get(name), id, seq) for name, id, seq in positions]
+def _missed(store: Store, behind: Sequence[tuple[State, str, int]]) -> list[Any]:
+    return [queries.missed(store, name, state, state.id, seq) for state, name, seq in behind]

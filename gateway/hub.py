@@ -347,9 +347,8 @@ class Hub:
             channel.first_pending = body
         channel.pending.append((type, frame))
         self._dirty_channels[channel] = None
-        mark = channel.marks.get(channel.at)
-        if mark is not None and mark.first is None:
-            mark.first = body
+        if channel.marks:
+            self._mark(channel, body)
         channel.at = (channel.counter_id, channel.seq)
         recent = channel.recent
         if recent is not None and recent.end == channel.seq - 1:
@@ -451,6 +450,18 @@ class Hub:
         self._unmark(channel, seen)
         self._enter(channel, subscriber)
 
+    @staticmethod
+    def _mark(channel: Channel, body: bytes) -> None:
+        """An event has come: remember it for those who lag, if it is the first that they miss."""
+        if channel.at[0] != channel.counter_id:
+            # Of a life that is over nobody needs to hear any more; this is the first event of the next.
+            for mark in channel.marks.values():
+                mark.first = body
+        else:
+            here = channel.marks.get(channel.at)
+            if here is not None and here.first is None:
+                here.first = body
+
     def _unmark(self, channel: Channel, seen: Place) -> None:
         mark = channel.marks[seen]
         mark.lagging -= 1
@@ -464,7 +475,7 @@ def coalesce(newest: bytes, first: bytes | None, operations: int) -> tuple[str, 
     It has the type and the value of the newest and the previous value of the first that was missed.
     """
     event: dict[str, Any] = msgspec.json.decode(newest)
-    if operations > 1:
+    if operations > 1 and event["type"] != "snapshot":  # A snapshot stands for everything anyway.
         if first is not None:
             event["previousValue"] = msgspec.json.decode(first).get("previousValue", event.get("previousValue"))
         event["operations"] = operations
