@@ -19,7 +19,7 @@ import msgspec
 from actors import encoding
 from actors.activation import Activation, item
 from actors.clock import iso
-from actors.core.counter import Change, Refusal
+from actors.core.counter import ANOTHER_OPERATION, Change, Refusal
 from actors.core.policy import Policy, complaint
 from actors.messages import Burst, Operation, Status
 from storage.records import Commit, CounterRecord, OperationRecord, PolicyWrite
@@ -163,6 +163,8 @@ class Round:
             return _success(name)
         if not activation.created_at and name not in self._touched:
             return Refusal("COUNTER_NOT_FOUND", f"there is no counter {name}")
+        if activation.counter.knows(operation.id):
+            return ANOTHER_OPERATION
         self._touched[name] = self._ended[name] = activation
         self._operations.append(
             OperationRecord(

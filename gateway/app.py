@@ -119,4 +119,4 @@ async def _not_found(request: Request, error: Exception) -> Response:
 
 
 async def _wrong_method(request: Request, error: Exception) -> Response:
-    return _problem(Problem("METHOD_NOT_ALLOWED"), allow=(getattr(error, "headers", None) or {}).get("Allow", "GET"))
+    return _problem(Problem("METHOD_NOT_SUPPORTED"), allow=(getattr(error, "headers", None) or {}).get("Allow", "GET"))

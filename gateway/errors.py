@@ -24,7 +24,7 @@ ROWS = {
     "UNAUTHORIZED": Row(401, False, "who are you?"),
     "FORBIDDEN": Row(403, False, "this is not allowed"),
     "NOT_FOUND": Row(404, False, "there is nothing here"),
-    "METHOD_NOT_ALLOWED": Row(405, False, "this method is not supported here"),
+    "METHOD_NOT_SUPPORTED": Row(405, False, "this method is not supported here"),
     "PAYLOAD_TOO_LARGE": Row(413, False, "the request is too large"),
     "UNSUPPORTED_MEDIA_TYPE": Row(415, False, "send JSON, with content-type: application/json"),
     "UPGRADE_REQUIRED": Row(426, False, "this is a WebSocket endpoint"),
@@ -33,6 +33,8 @@ ROWS = {
     "UNAVAILABLE": Row(503, True, "the counter cannot be reached now; ask again with the same operation id"),
 }
 
+# About the request, not about a procedure: no procedure's contract names them.
+OUTSIDE = frozenset({"NOT_FOUND", "METHOD_NOT_SUPPORTED", "UNSUPPORTED_MEDIA_TYPE", "UPGRADE_REQUIRED"})
 RETRY_AFTER_S = 1  # Sent with every retryable error: long enough for a lost host to be replaced.
 
 
@@ -53,9 +55,9 @@ class Problem(Exception):
         )
 
     def orpc(self) -> bytes:
-        """The body of an oRPC answer. All our errors are defined: they stand in the contract."""
+        """The body of an oRPC answer."""
         error = {
-            "defined": True,
+            "defined": self.code not in OUTSIDE,
             "code": self.code,
             "status": self.row.status,
             "message": self.message,

@@ -295,10 +295,11 @@ class Hub:
             channel.at = channel.sent = (channel.counter_id, channel.seq)
             self._place(channel)
             return
-        deleted = position.counter_id == 0 and channel.counter_id > 0
-        if deleted or (position.counter_id, position.seq) > (channel.counter_id, channel.seq):
+        there = (position.counter_id or -1, position.seq)
+        deleted = there[0] == -1 and channel.counter_id > 0
+        if deleted or there > (channel.counter_id, channel.seq):
             # Too much was missed, or the counter was deleted or made anew. The newest state stands for all of it.
-            channel.counter_id, channel.seq = position.counter_id or -1, position.seq
+            channel.counter_id, channel.seq = there
             channel.recent = None
             self._pass_on(channel, "snapshot", position.snapshot)
 

@@ -223,8 +223,9 @@ def complaint(error: Exception) -> Problem:
     """What msgspec says, as an error that names the field."""
     if not isinstance(error, msgspec.ValidationError):
         return invalid("body", "not valid JSON" if not isinstance(error, RecursionError) else "nested too deeply")
-    reason, _, path = str(error).partition(" - at `")
-    field = path.rstrip("`").removeprefix("$").removeprefix(".")
+    reason, _, place = str(error).partition(" - at ")
+    path = re.search(r"`\$\.?([^`]*)`", place)
+    field = path[1] if path else ""
     named = re.search(r"field `(\w+)`", reason)
     if named:
         field = f"{field}.{named[1]}".lstrip(".")

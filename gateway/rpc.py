@@ -138,7 +138,7 @@ def _input(request: Request, procedure: Procedure, envelope: bool, content_type:
     if request.method != "POST":
         if envelope and request.method == "GET" and not procedure.changes:
             return orpc.from_query(request.query)
-        raise Problem("METHOD_NOT_ALLOWED", f"{procedure.name} takes POST, not {request.method}")
+        raise Problem("METHOD_NOT_SUPPORTED", f"{procedure.name} takes POST, not {request.method}")
     if content_type is not None and not content_type.lower().startswith(b"application/json"):
         raise Problem("UNSUPPORTED_MEDIA_TYPE")
     if len(request.body) > BODY_MAX:
@@ -175,7 +175,7 @@ def _checked(key: bytes) -> str:
 def _fail(problem: Problem, envelope: bool, headers: Headers, respond: Respond) -> None:
     if problem.row.retryable:
         headers = (*headers, (b"retry-after", b"%d" % RETRY_AFTER_S))
-    if problem.code == "METHOD_NOT_ALLOWED":
+    if problem.code == "METHOD_NOT_SUPPORTED":
         headers = (*headers, (b"allow", b"POST"))
     respond(problem.row.status, problem.orpc() if envelope else problem.plain(), headers)
 

@@ -226,7 +226,8 @@ class Session:
         else:
             amount = message.amount
         keyed = self.key is not None and message.id is not None
-        id = f"{self.key}/{message.id}" if keyed else self._services.ids.next()
+        # The length keeps "a/b" + "c" and "a" + "b/c" apart.
+        id = f"ws:{len(self.key or '')}:{self.key}/{message.id}" if keyed else self._services.ids.next()
         self._in_flight += 1
         self._services.router.submit(
             Operation(0, name, type, amount, id, keyed, None, reason), _Answer(self, type, message.id)

@@ -156,7 +156,7 @@ class CounterSocket(WebSocketsSansIOProtocol):
             first = data[start]
             if first == _TEXT and self._text is None:
                 session.receive(apply_mask(data[start + head : stop], data[start + head - 4 : start + head]))
-            elif first == _PONG:
+            elif first == _PONG and length < 126:
                 self.pinged = False
             elif first == _PING and length < 126:
                 payload = apply_mask(data[start + head : stop], data[start + head - 4 : start + head])

@@ -37,6 +37,9 @@ class Refusal(NamedTuple):
     field: str | None = None  # The part of the input that is to blame.
 
 
+ANOTHER_OPERATION = Refusal("COUNTER_VALIDATION_ERROR", "this operation id was used for another operation", "id")
+
+
 class Counter:
     """One counter in memory: value, seq, policy, and the operations it may be asked about again.
 
@@ -59,6 +62,10 @@ class Counter:
         """Drop what was remembered. Call it when the changes are durable: storage remembers them from then on."""
         self._answers = {}
 
+    def knows(self, operation_id: str) -> bool:
+        """Whether an operation with this id is remembered."""
+        return operation_id in self._answers
+
     def apply(
         self, type: str, amount: int, operation_id: str, at: int, actor: str | None = None, reason: str | None = None
     ) -> Change | Refusal:
@@ -70,7 +77,7 @@ class Counter:
         answer = self._answers.get(operation_id)
         if answer is not None:
             if (answer.type, answer.amount) != (type, amount):
-                return Refusal("COUNTER_VALIDATION_ERROR", "this operation id was used for another operation", "id")
+                return ANOTHER_OPERATION
             return answer
         previous = self.value
         if type == "increment":

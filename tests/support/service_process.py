@@ -7,6 +7,7 @@ belongs, or when it was seen to belong before.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -35,7 +36,6 @@ POLL_S = 0.02
 _STARTED = {
     "host": re.compile(r"action=host_started host=(\S+) pid=(\d+)"),
     "gateway": re.compile(r"action=gateway_started .*name=(\S+) pid=(\d+)"),
-    "supervisor": re.compile(r"action=supervisor_started (\S+=\S+ )*pid=(\d+)"),
 }
 _TITLES = {"supervisor": "ray::SupervisorActor", "host": "ray::HostActor", "gateway": "ray::GatewayActor"}
 
@@ -67,7 +67,7 @@ def free_port() -> int:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """What a service or a command of ours is started with: this tree's code, and no setting of whoever runs the tests."""
+    """What a command of ours is started with: this tree's code, and no setting of whoever runs the tests."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("COUNTERS_", "RAY_"))}
     return {**kept, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **more}
 
@@ -77,11 +77,64 @@ def command(*arguments: str | Path) -> list[str]:
     return [sys.executable, "-m", "gateway.cli", *map(str, arguments)]
 
 
-def run_command(*arguments: str | Path, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
-    """Run `counters …` to its end."""
+def run_command(*arguments: str | Path, timeout: float = 60.0, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run `counters …` to its end; `more` goes into its environment."""
     return subprocess.run(
-        command(*arguments), cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=timeout
+        command(*arguments), cwd=ROOT, env=environment(**more), capture_output=True, text=True, timeout=timeout
     )
+
+
+class Family:
+    """The processes that carry one mark, and whatever they started."""
+
+    def __init__(self) -> None:
+        self.mark = uuid.uuid4().hex
+        self._seen: set[psutil.Process] = set()
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """What the first of them has to be started with."""
+        return environment(**{MARK: self.mark}, **more)
+
+    def processes(self) -> list[psutil.Process]:
+        """Those that run now. What was seen once still belongs when it has lost its parent."""
+        found = {process for process in self._seen if _runs(process)}
+        for process in psutil.process_iter():
+            if process not in found and self._marked(process):
+                found.add(process)
+        for process in list(found):
+            found.update(child for child in _children(process) if _runs(child))
+        self._seen = found
+        return sorted(found, key=lambda process: process.pid)
+
+    def _marked(self, process: psutil.Process) -> bool:
+        try:
+            return process.environ().get(MARK) == self.mark and _runs(process)
+        except psutil.Error:
+            return False
+
+    def titled(self, title: str) -> list[int]:
+        """The process ids of those whose command line begins like this."""
+        return [process.pid for process in self.processes() if _title(process).startswith(title)]
+
+    def kill(self) -> None:
+        """`kill -9` for all of them, and wait until they are gone."""
+        wait_for("every killed process is gone", lambda: not self._kill_all(), 10)
+
+    def _kill_all(self) -> bool:
+        processes = self.processes()
+        for process in processes:
+            with contextlib.suppress(psutil.Error):  # It may be gone already.
+                process.kill()
+        return bool(processes)
+
+    def check_nothing_left(self, seconds: float = 5.0) -> None:
+        """Fails when one of them still runs after a while."""
+        try:
+            wait_for("every process is gone", lambda: not self.processes(), seconds)
+        except Deadline:
+            left = [_describe(process) for process in self.processes()]
+            self.kill()
+            raise AssertionError(f"left behind: {left}") from None
 
 
 class Service:
@@ -97,9 +150,8 @@ class Service:
         self.port = port or free_port()
         self.settings = settings
         self.output = self.scratch / "terminal.log"
-        self.mark = uuid.uuid4().hex
+        self.family = Family()
         self.command: subprocess.Popen[bytes] | None = None
-        self._seen: set[psutil.Process] = set()
 
     @property
     def url(self) -> str:
@@ -121,7 +173,7 @@ class Service:
         temporary = self.scratch / "tmp"
         temporary.mkdir(exist_ok=True)
         flags = [f"--{name.replace('_', '-')}={value}" for name, value in self.settings.items()]
-        marked = environment(**{MARK: self.mark, "RAY_TMPDIR": str(self.scratch), "TMPDIR": str(temporary)}, **more)
+        marked = self.family.environment(RAY_TMPDIR=str(self.scratch), TMPDIR=str(temporary), **more)
         with self.output.open("ab") as output:
             self.command = subprocess.Popen(
                 command("serve", "--port", str(self.port), "--data-dir", self.data_dir, *flags),
@@ -175,25 +227,15 @@ class Service:
     def check_nothing_left(self, seconds: float = 5.0) -> None:
         """Fails when a process of the service still runs after a while."""
         try:
-            wait_for("every process of the service is gone", lambda: not self.processes(), seconds)
-        except Deadline:
-            left = [_describe(process) for process in self.processes()]
-            self.kill_everything()
-            raise AssertionError(f"left behind: {left}\n{self.tail()}") from None
+            self.family.check_nothing_left(seconds)
+        except AssertionError as left:
+            raise AssertionError(f"{left}\n{self.tail()}") from None
 
     def kill_everything(self) -> None:
-        """`kill -9` for every process of it, the command that started it first."""
-        for process in [*self.processes(), *self.processes()]:
-            _kill(process)
+        """`kill -9` for every process of it."""
+        self.family.kill()
         if self.command is not None:
             self.command.wait()
-        wait_for("every killed process is gone", lambda: not self._kill_rest(), 10)
-
-    def _kill_rest(self) -> bool:
-        rest = self.processes()
-        for process in rest:
-            _kill(process)
-        return bool(rest)
 
     def close(self) -> None:
         """End it if it still runs, whatever that takes, and remove its files."""
@@ -210,22 +252,8 @@ class Service:
     # Processes
 
     def processes(self) -> list[psutil.Process]:
-        """Every process of it that runs now; the command that was started comes first."""
-        found = {process for process in self._seen if _runs(process)}
-        for process in psutil.process_iter():
-            if process not in found and self._marked(process):
-                found.add(process)
-        for process in list(found):
-            found.update(child for child in _children(process) if _runs(child))
-        self._seen = found
-        first = -1 if self.command is None else self.command.pid
-        return sorted(found, key=lambda process: (process.pid != first, process.pid))
-
-    def _marked(self, process: psutil.Process) -> bool:
-        try:
-            return process.environ().get(MARK) == self.mark and _runs(process)
-        except psutil.Error:
-            return False
+        """Every process of it that runs now."""
+        return self.family.processes()
 
     def pids(self, kind: str) -> list[int]:
         """The processes of one kind, `host`, `gateway` or `supervisor`, in the order of their names."""
@@ -233,12 +261,11 @@ class Service:
 
     def actors(self, kind: str) -> dict[str, int]:
         """Name and process id of the actors of one kind that live now."""
-        found = {name: int(pid) for name, pid in _STARTED[kind].findall(self.log.read_text(errors="replace"))}
-        living = {name: pid for name, pid in found.items() if psutil.pid_exists(pid) and _runs(psutil.Process(pid))}
-        if not living:
-            titled = [process.pid for process in self.processes() if _title(process).startswith(_TITLES[kind])]
-            living = {f"{kind}:{index}": pid for index, pid in enumerate(titled)}
-        return living
+        titled = set(self.family.titled(_TITLES[kind]))
+        if kind not in _STARTED:
+            return {f"{kind}:{index}": pid for index, pid in enumerate(sorted(titled))}
+        named = {name: int(pid) for name, pid in _STARTED[kind].findall(self.log.read_text(errors="replace"))}
+        return {name: pid for name, pid in named.items() if pid in titled}
 
     def gateways_of(self, local_ports: Iterable[int]) -> dict[int, int]:
         """Which gateway process serves a connection: client's port → process id."""
@@ -298,13 +325,6 @@ def _runs(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
-
-
-def _kill(process: psutil.Process) -> None:
-    try:
-        process.kill()
-    except psutil.Error:
-        pass  # It was faster.
 
 
 def _title(process: psutil.Process) -> str:

@@ -1,0 +1,516 @@
+"""What every store promises its hosts, whichever it is: one suite for all of them."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+
+from storage.errors import StorageError, StorageMisconfigured, StorageUnavailable
+from storage.memory import MemoryStore
+from storage.records import Commit, CounterRecord, CounterWrite, OperationRecord, PolicyWrite
+from storage.store import SqlStore, Store, open_store
+from tests.support.claimants import count, increment
+
+LARGEST = 2**53 - 1
+
+
+class Memory:
+    """All its stores are one and the same."""
+
+    def __init__(self) -> None:
+        self._store = MemoryStore()
+
+    def open(self) -> Store:
+        return self._store
+
+
+class Sqlite:
+    """Each store has a connection of its own to one file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.url = f"sqlite:///{folder / 'counters.db'}"
+        self._open: list[SqlStore] = []
+
+    def open(self) -> SqlStore:
+        self._open.append(open_store(self.url))
+        return self._open[-1]
+
+    def close(self) -> None:
+        for store in self._open:
+            store.close()
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> Iterator[Sqlite]:
+    backend = Sqlite(tmp_path)
+    yield backend
+    backend.close()
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def backend(request: pytest.FixtureRequest) -> Memory | Sqlite:
+    return Memory() if request.param == "memory" else request.getfixturevalue("sqlite")
+
+
+@pytest.fixture
+def store(backend: Memory | Sqlite) -> Store:
+    return backend.open()
+
+
+def claimed(store: Store, name: str = "votes") -> CounterRecord:
+    [row] = store.claim([name])
+    return row
+
+
+def write(row: CounterRecord, value: int, seq: int, at: int = 1) -> CounterWrite:
+    return CounterWrite(row.id, row.epoch, value, seq, at)
+
+
+def operation(row: CounterRecord, seq: int, id: str | None = None, value: int | None = None) -> OperationRecord:
+    value = seq if value is None else value
+    return OperationRecord(row.id, seq, "increment", 1, value, value - 1, seq * 10, id or f"o{seq}", "ann", None)
+
+
+def filled(store: Store, name: str = "votes", operations: int = 1) -> CounterRecord:
+    """A counter with some history, owned by whoever asked."""
+    row = claimed(store, name)
+    rows = [operation(row, seq) for seq in range(1, operations + 1)]
+    assert store.commit(Commit([write(row, operations, operations)], rows)) == frozenset()
+    return row._replace(value=operations, seq=operations)
+
+
+def open_files(path: str) -> list[str]:
+    """What this process holds open of a database and the files beside it."""
+    folder = Path("/proc/self/fd")
+    if not folder.exists():
+        pytest.skip("no /proc here")
+    targets = (os.readlink(entry) for entry in folder.iterdir() if entry.is_symlink())
+    return [target for target in targets if target.startswith(path)]
+
+
+def seqs(rows: list[OperationRecord]) -> list[int]:
+    return [row.seq for row in rows]
+
+
+class TestClaim:
+    def test_a_new_counter_has_nothing_and_epoch_one(self, store: Store) -> None:
+        row = claimed(store)
+        assert row == (row.id, "votes", 0, 0, 1, None, None, None, None)
+
+    def test_every_claim_is_a_new_epoch_of_the_same_counter(self, store: Store) -> None:
+        rows = [claimed(store) for _ in range(4)]
+        assert [row.epoch for row in rows] == [1, 2, 3, 4]
+        assert len({row.id for row in rows}) == 1
+
+    def test_a_claim_brings_what_was_committed(self, store: Store) -> None:
+        row = claimed(store)
+        store.commit(Commit([write(row, 5, 2, at=7)], policies=[PolicyWrite(row.id, '{"minimum":-9}', "ann")]))
+        assert claimed(store) == (row.id, "votes", 5, 2, 2, 7, 7, "ann", '{"minimum":-9}')
+
+    def test_many_at_once_old_and_new(self, store: Store) -> None:
+        old = filled(store, "old")
+        rows = {row.name: row for row in store.claim(["new", "old", "newer"])}
+        assert rows["old"] == (old.id, "old", 1, 1, 2, 1, 1, None, None)
+        assert rows["new"].epoch == rows["newer"].epoch == 1
+        assert len({row.id for row in rows.values()}) == 3
+
+    def test_the_second_claimer_fences_the_first(self, backend: Memory | Sqlite) -> None:
+        one, other = backend.open(), backend.open()
+        first, second = claimed(one), claimed(other)
+        assert one.commit(Commit([write(first, 1, 1)], [operation(first, 1)])) == {first.id}
+        assert other.read(["votes"]) == {}
+        assert other.commit(Commit([write(second, 9, 1)], [operation(second, 1, value=9)])) == frozenset()
+        assert one.read(["votes"])["votes"].value == 9
+
+    def test_names_that_differ_in_case_are_two_counters(self, store: Store) -> None:
+        assert claimed(store, "Votes").id != claimed(store, "votes").id
+
+
+class TestOneOwnerForEachEpoch:
+    """Whoever claims at the same time as others: nobody ever shares an epoch, and none is skipped."""
+
+    CLAIMANTS = 40
+    ROUNDS = 3
+
+    def test_claimants_in_one_thread(self, backend: Memory | Sqlite) -> None:
+        claimants = [backend.open() for _ in range(4)]
+        epochs = [claimed(claimant).epoch for _ in range(self.ROUNDS) for claimant in claimants * 10]
+        assert epochs == list(range(1, self.CLAIMANTS * self.ROUNDS + 1))
+
+    def test_claimants_in_several_threads(self, sqlite: Sqlite) -> None:
+        names = ["a", "b", "c"]
+
+        def fight(_: int) -> list[CounterRecord]:
+            store = open_store(sqlite.url)
+            rows = [row for _ in range(self.ROUNDS) for _ in range(self.CLAIMANTS // 8) for row in store.claim(names)]
+            store.close()
+            return rows
+
+        with ThreadPoolExecutor(8) as threads:
+            rows = [row for rows in threads.map(fight, range(8)) for row in rows]
+        expected = list(range(1, self.CLAIMANTS * self.ROUNDS + 1))
+        for name in names:
+            assert sorted(row.epoch for row in rows if row.name == name) == expected
+            assert len({row.id for row in rows if row.name == name}) == 1
+
+    def test_two_processes_take_turns_and_every_operation_counts_once(self, sqlite: Sqlite) -> None:
+        with get_context("spawn").Pool(2) as processes:
+            jobs = [processes.apply_async(count, (sqlite.url, "shared", who, 60, 3)) for who in ("ann", "bob")]
+            ann, bob = (job.get(60) for job in jobs)
+        store = sqlite.open()
+        row = store.read(["shared"])["shared"]
+        assert (row.value, row.seq) == (120, 120)
+        history = store.since(row.id, 0, 1_000)
+        assert [(row.seq, row.value) for row in history] == [(seq, seq) for seq in range(1, 121)]
+        assert {row.operation_id for row in history} == {f"{who}-{n}" for who in ("ann", "bob") for n in range(60)}
+        assert sorted(ann + bob) == list(range(1, row.epoch + 1))
+
+
+class TestCommit:
+    def test_everything_in_it_is_there_afterwards(self, store: Store) -> None:
+        row = claimed(store)
+        done = Commit([write(row, 3, 2, at=50)], [operation(row, 1), operation(row, 2, value=3)])
+        assert store.commit(done) == frozenset()
+        assert store.read(["votes"]) == {"votes": (row.id, "votes", 3, 2, 1, 50, 50, None, None)}
+        assert store.since(row.id, 0, 10) == list(done.operations)
+
+    def test_created_at_stays_and_updated_at_moves(self, store: Store) -> None:
+        row = claimed(store)
+        for at in (5, 9):
+            store.commit(Commit([write(row, 1, 1, at)]))
+        read = store.read(["votes"])["votes"]
+        assert (read.created_at, read.updated_at) == (5, 9)
+
+    def test_nothing_of_a_fenced_counter_is_applied_and_everything_of_the_others_is(self, store: Store) -> None:
+        good, stale, doomed = (filled(store, name) for name in ("good", "stale", "doomed"))
+        untouched = filled(store, "untouched")
+        claimed(store, "stale")
+        claimed(store, "doomed")
+        rows = [operation(row, 2, f"{row.name}-2") for row in (stale, good, doomed)]
+        commit = Commit(
+            [write(row, 2, 2) for row in (stale, good, doomed)],
+            rows,
+            [PolicyWrite(stale.id, "{}", "eve"), PolicyWrite(good.id, '{"maximum":9}', "ann")],
+            [doomed.id],
+        )
+        assert store.commit(commit) == {stale.id, doomed.id}
+        read = store.read(["good", "stale", "doomed", "untouched"])
+        assert {name: (row.value, row.seq, row.policy, row.created_by) for name, row in read.items()} == {
+            "good": (2, 2, '{"maximum":9}', "ann"),
+            "stale": (1, 1, None, None),
+            "doomed": (1, 1, None, None),
+            "untouched": (1, 1, None, None),
+        }
+        histories = {row.name: seqs(store.since(row.id, 0, 9)) for row in (good, stale, doomed, untouched)}
+        assert histories == {"good": [1, 2], "stale": [1], "doomed": [1], "untouched": [1]}
+
+    def test_a_commit_of_nothing_but_fenced_counters_changes_nothing(self, store: Store) -> None:
+        row = filled(store)
+        now = claimed(store)
+        for epoch in (0, row.epoch, now.epoch + 1):
+            stale = row._replace(epoch=epoch)
+            assert store.commit(Commit([write(stale, 9, 9)], [operation(stale, 9)])) == {row.id}
+        assert store.read(["votes"])["votes"] == now
+        assert seqs(store.since(row.id, 0, 9)) == [1]
+
+    def test_a_policy_may_come_alone_and_keeps_its_first_author(self, store: Store) -> None:
+        row = claimed(store)
+        for policy, author in (('{"minimum":1}', "ann"), (None, None), ('{"minimum":2}', "bob")):
+            store.commit(Commit([write(row, 0, 0)], policies=[PolicyWrite(row.id, policy, author)]))
+        read = store.read(["votes"])["votes"]
+        assert read.policy == '{"minimum":2}'
+        store.commit(Commit([write(row, 0, 0)], policies=[PolicyWrite(row.id, None, None)]))
+        assert store.read(["votes"])["votes"].policy is None
+
+    @pytest.mark.parametrize("value", [LARGEST, -LARGEST, LARGEST - 1, 0])
+    def test_values_are_exact_to_the_end_of_their_range(self, store: Store, value: int) -> None:
+        row = claimed(store)
+        change = OperationRecord(row.id, 1, "setValue", value, value, -value, LARGEST, "o1", None, None)
+        store.commit(Commit([write(row, value, 1, at=LARGEST)], [change]))
+        assert store.read(["votes"])["votes"][2:4] == (value, 1)
+        assert store.history(row.id, None, 1) == [change]
+        assert claimed(store).updated_at == LARGEST
+
+    @pytest.mark.parametrize("rows", [1, 2, 3, 63, 64, 65, 1_000, 1_023, 1_024, 1_025, 2_500])
+    def test_batches_of_any_size(self, store: Store, rows: int) -> None:
+        names = [f"c{number:04}" for number in range(rows)]
+        claims = store.claim(names)
+        assert sorted(row.name for row in claims) == names
+        writes = [write(row, int(row.name[1:]), 1) for row in claims]
+        operations = [operation(row, 1, value=int(row.name[1:])) for row in claims]
+        assert store.commit(Commit(writes, operations)) == frozenset()
+        assert {name: row.value for name, row in store.read(names).items()} == {n: int(n[1:]) for n in names}
+        ids = [row.id for row in claims]
+        assert len(store.latest(ids, 5)) == len(store.find_operations([(id, "o1") for id in ids])) == rows
+
+    def test_a_large_batch_leaves_out_exactly_the_fenced(self, store: Store) -> None:
+        rows = store.claim([f"c{number}" for number in range(2_000)])
+        stolen = {row.id for row in store.claim([f"c{number}" for number in range(0, 2_000, 7)])}
+        assert store.commit(Commit([write(row, 1, 1) for row in rows], [operation(row, 1) for row in rows])) == stolen
+        assert len(store.read([row.name for row in rows])) == len(rows) - len(stolen)
+        assert store.latest([row.id for row in rows], 1).keys() == {row.id for row in rows} - stolen
+
+
+class TestRepeatedOperationIds:
+    """Two operations of one counter cannot have one id: a repeat that slipped through must not be applied."""
+
+    def test_a_repeated_id_is_refused_and_nothing_of_the_batch_is_applied(self, store: Store) -> None:
+        row, other = filled(store, "votes"), filled(store, "other")
+        before = store.read(["votes", "other"])
+        commit = Commit(
+            [write(other, 2, 2), write(row, 3, 3)],
+            [operation(other, 2, "fresh"), operation(row, 2, "fresh"), operation(row, 3, "o1")],
+            [PolicyWrite(other.id, "{}", "eve")],
+        )
+        with pytest.raises(StorageUnavailable):
+            store.commit(commit)
+        assert store.read(["votes", "other"]) == before
+        assert seqs(store.since(row.id, 0, 9)) == seqs(store.since(other.id, 0, 9)) == [1]
+
+    def test_a_repeated_id_within_a_batch_is_refused(self, store: Store) -> None:
+        row = claimed(store)
+        with pytest.raises(StorageUnavailable):
+            store.commit(Commit([write(row, 2, 2)], [operation(row, 1, "x"), operation(row, 2, "x")]))
+        assert store.read(["votes"]) == {}
+
+    def test_the_store_goes_on_after_a_refusal(self, store: Store) -> None:
+        row = filled(store)
+        with pytest.raises(StorageUnavailable):
+            store.commit(Commit([write(row, 2, 2)], [operation(row, 2, "o1")]))
+        assert store.commit(Commit([write(row, 2, 2)], [operation(row, 2)])) == frozenset()
+        assert store.read(["votes"])["votes"].value == 2
+
+    def test_a_repeated_id_of_a_fenced_counter_hurts_nobody(self, store: Store) -> None:
+        stale, good = filled(store, "stale"), filled(store, "good")
+        claimed(store, "stale")
+        rows = [operation(stale, 2, "o1"), operation(good, 2)]
+        assert store.commit(Commit([write(stale, 2, 2), write(good, 2, 2)], rows)) == {stale.id}
+        assert store.read(["good"])["good"].value == 2
+
+    def test_an_id_may_be_used_once_for_each_counter(self, store: Store) -> None:
+        rows = [filled(store, name) for name in ("a", "b")]
+        found = store.find_operations([(row.id, "o1") for row in rows] + [(rows[0].id, "never"), (99, "o1")])
+        assert found == {(row.id, "o1"): operation(row, 1) for row in rows}
+
+    def test_ids_of_any_text(self, store: Store) -> None:
+        row = claimed(store)
+        ids = ["'; DROP TABLE counter; --", "é😀", "%_", "A", "a", " a", "x" * 400]
+        store.commit(Commit([write(row, 7, 7)], [operation(row, n, id) for n, id in enumerate(ids, 1)]))
+        found = store.find_operations([(row.id, id) for id in ids])
+        assert {id: change.seq for (_, id), change in found.items()} == {id: n for n, id in enumerate(ids, 1)}
+
+
+class TestDeletion:
+    def test_a_deleted_counter_leaves_nothing(self, store: Store) -> None:
+        row, other = filled(store, "votes", 3), filled(store, "other")
+        assert store.commit(Commit([write(row, 3, 3)], deletions=[row.id])) == frozenset()
+        assert store.read(["votes", "other"]).keys() == {"other"}
+        assert store.since(row.id, 0, 9) == store.history(row.id, None, 9) == []
+        assert store.latest([row.id], 5) == store.find_operations([(row.id, "o1")]) == {}
+        assert [row.name for row in store.page("", "", 9)] == ["other"]
+        assert seqs(store.since(other.id, 0, 9)) == [1]
+
+    def test_what_the_same_batch_did_to_it_goes_too(self, store: Store) -> None:
+        row = claimed(store)
+        commit = Commit([write(row, 1, 1)], [operation(row, 1)], [PolicyWrite(row.id, "{}", "ann")], [row.id])
+        assert store.commit(commit) == frozenset()
+        assert store.read(["votes"]) == {}
+        assert claimed(store)[1:] == ("votes", 0, 0, 1, None, None, None, None)
+
+    def test_an_id_is_never_used_again(self, backend: Memory | Sqlite) -> None:
+        store = backend.open()
+        seen = set()
+        for _ in range(5):
+            row = filled(store)
+            assert row.id not in seen
+            seen.add(row.id)
+            store.commit(Commit([write(row, 1, 1)], deletions=[row.id]))
+            store = backend.open()
+
+    def test_an_owner_from_an_earlier_life_is_fenced(self, store: Store) -> None:
+        old = filled(store)
+        store.commit(Commit([write(old, 1, 1)], deletions=[old.id]))
+        new = claimed(store)
+        assert new.epoch == old.epoch  # Only the id tells them apart.
+        assert store.commit(Commit([write(old, 9, 9)], [operation(old, 9)], deletions=[old.id])) == {old.id}
+        assert store.commit(Commit([write(new, 1, 1)], [operation(new, 1)])) == frozenset()
+
+
+class TestHistory:
+    @pytest.fixture
+    def row(self, store: Store) -> CounterRecord:
+        filled(store, "neighbour", 3)
+        row = filled(store, "votes", 7)
+        filled(store, "another", 3)
+        return row
+
+    @pytest.mark.parametrize(
+        ("before", "limit", "expected"),
+        [(None, 3, [7, 6, 5]), (None, 99, [7, 6, 5, 4, 3, 2, 1]), (4, 2, [3, 2]), (1, 5, []), (99, 1, [7])],
+    )
+    def test_newest_first(
+        self, store: Store, row: CounterRecord, before: int | None, limit: int, expected: list[int]
+    ) -> None:
+        assert seqs(store.history(row.id, before, limit)) == expected
+
+    @pytest.mark.parametrize(
+        ("seq", "limit", "expected"), [(0, 3, [1, 2, 3]), (5, 99, [6, 7]), (7, 9, []), (99, 9, [])]
+    )
+    def test_what_came_after(self, store: Store, row: CounterRecord, seq: int, limit: int, expected: list[int]) -> None:
+        assert seqs(store.since(row.id, seq, limit)) == expected
+
+    @pytest.mark.parametrize(("limit", "expected"), [(1, [7]), (5, [3, 4, 5, 6, 7]), (99, [1, 2, 3, 4, 5, 6, 7])])
+    def test_the_newest_of_many_counters(
+        self, store: Store, row: CounterRecord, limit: int, expected: list[int]
+    ) -> None:
+        neighbour = store.read(["neighbour"])["neighbour"]
+        empty = claimed(store, "empty")
+        latest = store.latest([row.id, neighbour.id, empty.id, 999], limit)
+        assert seqs(latest[row.id]) == expected
+        assert seqs(latest[neighbour.id]) == [1, 2, 3][-limit:]
+        assert latest.keys() == {row.id, neighbour.id}
+
+    def test_rows_come_back_as_they_went_in(self, store: Store) -> None:
+        row = claimed(store)
+        change = OperationRecord(row.id, 1, "reset", 0, -3, 5, 1_735_689_600_000, "key:é", "ann", "schedule")
+        store.commit(Commit([write(row, -3, 1)], [change]))
+        assert store.history(row.id, None, 9) == store.since(row.id, 0, 9) == [change]
+        assert store.latest([row.id], 9) == {row.id: [change]}
+        assert store.find_operations([(row.id, "key:é")]) == {(row.id, "key:é"): change}
+
+    def test_of_nothing(self, store: Store) -> None:
+        assert store.latest([], 5) == store.find_operations([]) == store.read([]) == {}
+        assert store.claim([]) == store.history(1, None, 5) == store.since(1, 0, 5) == []
+
+
+class TestRead:
+    def test_a_counter_that_was_never_written_is_invisible(self, store: Store) -> None:
+        claimed(store)
+        assert store.read(["votes"]) == {}
+        assert store.page("", "", 10) == []
+
+    def test_a_policy_is_enough_to_be_seen(self, store: Store) -> None:
+        row = claimed(store)
+        store.commit(Commit([write(row, 4, 0)], policies=[PolicyWrite(row.id, '{"initial":4}', "ann")]))
+        assert store.read(["votes"])["votes"].value == 4
+
+    def test_it_takes_no_ownership(self, store: Store) -> None:
+        row = filled(store)
+        store.read(["votes"])
+        store.page("", "", 10)
+        assert store.commit(Commit([write(row, 2, 2)])) == frozenset()
+
+    def test_some_of_many(self, store: Store) -> None:
+        filled(store, "a")
+        filled(store, "b")
+        assert store.read(["a", "b", "a", "nobody", "A"]).keys() == {"a", "b"}
+
+    def test_more_names_than_a_statement_has_room_for(self, backend: Memory | Sqlite) -> None:
+        store = backend.open()
+        if isinstance(store, SqlStore):  # What SQLite allows unless a distribution says otherwise.
+            store._driver.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 32_766)
+        filled(store, "votes")
+        assert store.read([*(f"n{number}" for number in range(40_000)), "votes"]).keys() == {"votes"}
+
+
+class TestPage:
+    NAMES = ("B", "a", "a-1", "a.b", "a1", "a:b", "aB", "a_", "a_1", "aa", "ab", "az", "b", "z")
+
+    @pytest.fixture
+    def store(self, backend: Memory | Sqlite) -> Store:
+        store = backend.open()
+        rows = store.claim(self.NAMES)
+        store.commit(Commit([write(row, 1, 1) for row in rows]))
+        store.claim(["a-never-written", "aaa"])
+        return store
+
+    def names(self, store: Store, prefix: str, after: str, limit: int = 99) -> list[str]:
+        return [row.name for row in store.page(prefix, after, limit)]
+
+    @pytest.mark.parametrize(
+        "prefix", ["", "a", "A", "a_", "a-", "a.", "a:", "aB", "ab", "b", "B", "z", "zz", "%", "a%"]
+    )
+    def test_a_prefix_is_meant_literally(self, store: Store, prefix: str) -> None:
+        assert self.names(store, prefix, "") == sorted(name for name in self.NAMES if name.startswith(prefix))
+
+    @pytest.mark.parametrize("prefix", ["", "a"])
+    @pytest.mark.parametrize("size", [1, 2, 5])
+    def test_page_by_page_is_the_same_as_all_at_once(self, store: Store, prefix: str, size: int) -> None:
+        found: list[str] = []
+        while page := self.names(store, prefix, found[-1] if found else "", size):
+            assert len(page) <= size
+            found += page
+        assert found == self.names(store, prefix, "")
+
+    def test_a_cursor_need_not_exist(self, store: Store) -> None:
+        assert self.names(store, "a", "a_0") == ["a_1", "aa", "ab", "az"]
+        assert self.names(store, "a", "b") == []
+
+
+class TestAFile:
+    """What only a store that outlives its process can promise."""
+
+    def test_whoever_opens_it_again_sees_everything(self, sqlite: Sqlite) -> None:
+        store = open_store(sqlite.url)
+        row = claimed(store)
+        rows = [operation(row, seq) for seq in (1, 2)]
+        store.commit(Commit([write(row, 2, 2, at=5)], rows, [PolicyWrite(row.id, '{"maximum":9}', "ann")]))
+        store.close()
+        again = sqlite.open()
+        assert again.read(["votes"])["votes"] == (row.id, "votes", 2, 2, 1, 5, 5, "ann", '{"maximum":9}')
+        assert again.since(row.id, 0, 9) == rows
+        assert claimed(again).epoch == 2
+
+    def test_a_commit_is_seen_by_others_at_once(self, sqlite: Sqlite) -> None:
+        one, other = sqlite.open(), sqlite.open()
+        row = filled(one)
+        assert other.read(["votes"])["votes"].value == 1
+        increment(one, row, "more")
+        assert other.read(["votes"])["votes"].value == 2
+
+    def test_every_commit_is_flushed_to_the_disk(self, sqlite: Sqlite) -> None:
+        driver = sqlite.open()._driver
+        assert driver.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert driver.execute("PRAGMA synchronous").fetchone() == (2,)
+
+    def test_closing_gives_everything_back(self, sqlite: Sqlite) -> None:
+        for _ in range(3):
+            open_store(sqlite.url).close()
+        assert open_files(sqlite.url.removeprefix("sqlite:///")) == []
+
+    def test_a_database_that_is_gone_is_unavailable(self, sqlite: Sqlite) -> None:
+        store = sqlite.open()
+        row = filled(store)
+        store._driver.execute("DROP TABLE operation")
+        with pytest.raises(StorageUnavailable):
+            store.commit(Commit([write(row, 2, 2)], [operation(row, 2)]))
+        with pytest.raises(StorageUnavailable):
+            store.history(row.id, None, 5)
+        assert store.read(["votes"])["votes"].value == 1
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "",
+            "nonsense",
+            "sqlite://",
+            "sqlite:///:memory:",
+            "postgres://x",
+            "mysql://localhost/x",
+            "sqlite:////proc/x/y.db",
+        ],
+    )
+    def test_an_impossible_url_is_the_operator_s_mistake(self, url: str) -> None:
+        with pytest.raises(StorageMisconfigured):
+            open_store(url)
+
+    def test_a_file_that_is_no_database(self, tmp_path: Path) -> None:
+        (tmp_path / "counters.db").write_bytes(b"this is a text file, not a database" * 99)
+        with pytest.raises(StorageError):
+            open_store(f"sqlite:///{tmp_path / 'counters.db'}")

@@ -1,0 +1,52 @@
+"""On a Ray cluster that was there before: named actors, Ray tasks that count, and an end that leaves the cluster alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.support.service_clients import listening
+from tests.support.service_cluster import RayHead
+from tests.support.service_process import Service, free_port, run_command
+
+FOLDER = Path(__file__).parent
+TITLES = ("ray::HostActor", "ray::GatewayActor", "ray::SupervisorActor")
+LIST = "import ray; ray.init(log_to_driver=False); print(ray.util.list_named_actors(all_namespaces=True))"
+
+
+def test_a_service_in_a_cluster_and_every_counter_in_an_actor_of_its_own(tmp_path: Path) -> None:
+    with RayHead().start() as head, Service(address=head.address, dedicated="all") as service:
+        service.start(HOME=str(head.scratch))
+        assert service.call("increment", {"name": "votes"})["value"] == 1
+
+        # Whoever listens to a counter hears what Ray tasks do to it.
+        with listening(service, "votes") as listener:
+            seen = json.loads(head.run(FOLDER / "ray_driver.py", "votes").splitlines()[-1])
+            events = [listener.hear() for _ in range(80 + 1 + 1)]
+            assert listener.silent()
+        assert [event["metadata"]["operationCount"] for event in events] == list(range(2, 84))
+        assert events[-1]["value"] == 191
+
+        assert seen["before"] == 1
+        assert seen["counted"] == list(range(2, 82))
+        assert seen["clicks"] == [91, 91, 91]
+        assert (seen["direct"], seen["value"], seen["stub"]) == (191, 191, 191)
+        assert {"counter:votes", "gateway:0", "supervisor"} <= set(seen["actors"])
+        assert service.call("getValue", {"name": "votes"}) == {"name": "votes", "value": 191}
+
+        text = tmp_path / "text"
+        text.write_text("the cat and the dog and the bird\n" * 2)
+        assert "16" in head.run("examples/ray_word_count.py", text)
+        words = service.call("getValues", {"names": ["word:the", "word:and", "word:cat"]})["values"]
+        assert words == {"word:the": 6, "word:and": 4, "word:cat": 2}
+
+        run = run_command(
+            "serve", "--port", str(free_port()), "--data-dir", tmp_path / "other", "--address", head.address,
+            HOME=str(head.scratch),
+        )  # fmt: skip
+        assert (run.returncode, run.stdout, run.stderr.count("\n")) == (1, "", 1), run.stderr
+        assert "counters stop" in run.stderr
+
+        assert service.stop() == 0
+        assert [pid for title in TITLES for pid in head.family.titled(title)] == []
+        assert head.run("-c", LIST).splitlines()[-1] == "[]"

@@ -1,0 +1,127 @@
+"""`counters serve` from its first line to its last: what it says, what it refuses, what it leaves behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from tests.support.service_clients import Bare, listening
+from tests.support.service_process import Service, free_port, run_command, wait_for
+
+NewService = Callable[..., Service]
+KINDS = ("gateway", "host", "supervisor")
+
+
+def test_a_port_in_use_is_one_clear_line_and_code_1(service: Service, tmp_path: Path) -> None:
+    began = time.monotonic()
+    run = run_command("serve", "--port", str(service.port), "--data-dir", tmp_path / "data")
+    assert time.monotonic() - began < 5
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr.count("\n") == 1
+    assert f"127.0.0.1:{service.port}" in run.stderr
+    assert "--port" in run.stderr
+    assert service.ready()
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "named"),
+    [
+        (["--port", "0"], 2, "--port"),
+        (["--port", "http"], 2, "--port"),
+        (["--hosts", "0"], 2, "--hosts"),
+        (["--gateways", "65"], 2, "--gateways"),
+        (["--dedicated", "some"], 2, "--dedicated"),
+        (["--config", "/nowhere.toml"], 2, "/nowhere.toml"),
+        (["--host", "192.0.2.1"], 1, "192.0.2.1"),
+        (["--database", "mysql://x/y"], 1, "mysql"),
+        (["--database", "what is this"], 1, "what is this"),
+        (["--data-dir", "/proc/nowhere"], 1, "/proc/nowhere"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_what_cannot_work_is_said_before_anything_is_started(
+    tmp_path: Path, flags: list[str], code: int, named: str
+) -> None:
+    run = run_command("serve", "--port", str(free_port()), "--data-dir", tmp_path / "data", *flags)
+    assert (run.returncode, run.stdout) == (code, "")
+    assert run.stderr.count("\n") == 1, run.stderr
+    assert named in run.stderr
+
+
+def test_no_ray_at_the_address_is_one_clear_line(tmp_path: Path) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    port = str(free_port())
+    run = run_command("serve", "--port", port, "--data-dir", tmp_path / "data", "--address", address, timeout=20)
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr.count("\n") == 1, run.stderr
+    assert address in run.stderr
+
+
+def test_values_outlive_both_ways_to_stop(new_service: NewService) -> None:
+    """SIGINT and SIGTERM end everything; connected clients are told to come back; the values are there again."""
+    service = new_service().start()
+    service.call("increment", {"name": "kept", "amount": 7}, key="first")
+    with listening(service, "kept") as listener:
+        assert service.stop(signal.SIGINT) == 0
+        with pytest.raises(ConnectionClosed) as closed:
+            listener.hear()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1012
+    assert "Traceback" not in service.tail(200)
+    assert f"Durable Counters at {service.url}" in service.output.read_text()
+
+    service.start()
+    assert service.call("getValue", {"name": "kept"})["value"] == 7
+    assert service.call("increment", {"name": "kept", "amount": 7}, key="first")["value"] == 7
+    assert service.call("increment", {"name": "kept"})["value"] == 8
+
+    # One client that never answers the close frame, one in the middle of a request: neither holds up the end.
+    with Bare(service).upgrade("kept"), Bare(service) as unfinished:
+        unfinished.send(b"POST /rpc/counter.increment HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        assert service.stop(signal.SIGTERM) == 0
+    assert "Traceback" not in service.tail(200)
+
+
+def test_ctrl_c_in_a_terminal_reaches_every_process_and_still_nothing_is_left(new_service: NewService) -> None:
+    """A terminal sends SIGINT to the whole process group, Ray's processes included."""
+    service = new_service().start()
+    service.call("increment", {"name": "kept"})
+    assert service.command is not None
+    service.processes()
+    os.killpg(service.command.pid, signal.SIGINT)
+    service.command.wait(20)
+    service.check_nothing_left()
+    assert "Traceback" not in service.tail(200)
+
+
+def test_ctrl_c_while_it_starts(new_service: NewService) -> None:
+    service = new_service().launch()
+    assert service.command is not None
+    wait_for("Ray is being started", lambda: len(service.processes()) > 1, 30)
+    service.command.send_signal(signal.SIGINT)
+    service.command.wait(30)
+    service.check_nothing_left()
+    assert "Traceback" not in service.tail(200)
+
+
+def test_nothing_of_ours_is_left_when_the_command_is_killed(new_service: NewService) -> None:
+    service = new_service().start()
+    service.call("increment", {"name": "kept", "amount": 3})
+    assert service.command is not None
+    service.processes()
+    service.command.kill()
+    service.command.wait()
+    # Ray's own agents take a minute to notice; they hold neither the port nor the database.
+    wait_for("our processes are gone", lambda: not any(service.actors(kind) for kind in KINDS), 10)
+    with pytest.raises(OSError), socket.create_connection(("127.0.0.1", service.port), 1):
+        pass
+    service.kill_everything()
+    assert service.start().call("getValue", {"name": "kept"})["value"] == 3
+    assert service.stop() == 0

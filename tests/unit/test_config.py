@@ -1,0 +1,175 @@
+"""Settings: flags, then environment, then file, then default; and what cannot be used says which setting it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway import cli
+from gateway.config import ConfigError, Settings, read
+
+Write = Callable[[str], None]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for variable in list(os.environ):
+        if variable.startswith("COUNTERS_"):
+            monkeypatch.delenv(variable)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def toml(tmp_path: Path) -> Write:
+    return lambda text: (tmp_path / "counters.toml").write_text(text) and None
+
+
+def refused(*arguments: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        read(*arguments)
+    return str(caught.value)
+
+
+class TestPrecedence:
+    def test_without_anything_there_are_defaults(self) -> None:
+        assert read({}) == Settings()
+
+    def test_each_source_covers_the_one_below_it(self, toml: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+        toml("port = 1001\nhosts = 2\ngateways = 2\nhost = 'from.file'")
+        assert read({}) == Settings(port=1001, hosts=2, gateways=2, host="from.file")
+        monkeypatch.setenv("COUNTERS_PORT", "1002")
+        monkeypatch.setenv("COUNTERS_HOSTS", "3")
+        assert read({}) == Settings(port=1002, hosts=3, gateways=2, host="from.file")
+        assert read({"port": "1003"}) == Settings(port=1003, hosts=3, gateways=2, host="from.file")
+
+    def test_a_flag_that_was_not_given_covers_nothing(self, toml: Write) -> None:
+        toml("port = 1001")
+        assert read({"port": None, "host": None}).port == 1001
+
+    @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Settings)])
+    def test_every_setting_can_come_from_everywhere(
+        self, name: str, toml: Write, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        texts = {"port": "81", "gateways": "2", "hosts": "3", "dedicated": "all", "dashboard": "true"}
+        text = texts.get(name, "x")
+        value = {"port": 81, "gateways": 2, "hosts": 3, "dashboard": True, "allowed_origins": ("x",)}.get(name, text)
+        expected = dataclasses.replace(Settings(), **{name: value})
+        assert read({name: text}) == expected
+        toml(f"{name.replace('_', '-')} = {text if name in ('port', 'gateways', 'hosts', 'dashboard') else repr(text)}")
+        assert read({}) == expected
+        toml("")
+        monkeypatch.setenv(f"COUNTERS_{name.upper()}", text)
+        assert read({}) == expected
+
+    def test_a_file_may_spell_names_in_both_ways(self, toml: Write) -> None:
+        toml("data_dir = 'a'")
+        assert read({}).data_dir == "a"
+        toml("data-dir = 'b'")
+        assert read({}).data_dir == "b"
+
+    def test_the_file_that_is_named_is_the_one_that_is_read(self, toml: Write, tmp_path: Path) -> None:
+        toml("port = 1001")
+        (tmp_path / "other.toml").write_text("port = 1002")
+        assert read({}, str(tmp_path / "other.toml")).port == 1002
+
+    def test_other_variables_are_none_of_ours(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("COUNTERS_URL", "http://elsewhere")
+        monkeypatch.setenv("PORT", "1")
+        assert read({}) == Settings()
+
+
+class TestValues:
+    @pytest.mark.parametrize("port", ["0", "65536", "99999", "-1", "abc", "", " 80", "8.5", "1e3", "80x", True])
+    def test_a_bad_port(self, port: Any) -> None:
+        assert "--port" in refused({"port": port})
+
+    @pytest.mark.parametrize("name", ["gateways", "hosts"])
+    @pytest.mark.parametrize("count", ["0", "65", "-1", "many", "", "1.5"])
+    def test_a_bad_number_of_processes(self, name: str, count: str) -> None:
+        assert f"--{name}" in refused({name: count})
+
+    @pytest.mark.parametrize("dedicated", ["none", "", "ALL", "-1"])
+    def test_a_bad_choice_of_who_gets_a_host(self, dedicated: str) -> None:
+        assert "--dedicated" in refused({"dedicated": dedicated})
+
+    @pytest.mark.parametrize("text", ["true", "True", "1", "yes", "YES"])
+    def test_yes(self, text: str) -> None:
+        assert read({"dashboard": text}).dashboard is True
+
+    @pytest.mark.parametrize("text", ["false", "0", "no", "No"])
+    def test_no(self, text: str) -> None:
+        assert read({"dashboard": text}).dashboard is False
+
+    @pytest.mark.parametrize("text", ["", "maybe", "2", "on "])
+    def test_neither_yes_nor_no(self, text: str) -> None:
+        assert "--dashboard" in refused({"dashboard": text})
+
+    def test_origins_are_a_list(self, toml: Write) -> None:
+        assert read({"allowed_origins": "https://a.test,https://b.test"}).allowed_origins == (
+            "https://a.test",
+            "https://b.test",
+        )
+        toml("allowed-origins = ['https://a.test']")
+        assert read({}).allowed_origins == ("https://a.test",)
+
+    @pytest.mark.parametrize("text", ["allowed-origins = 5", "allowed-origins = [5]", "allowed-origins = true"])
+    def test_what_is_no_list_of_origins(self, toml: Write, text: str) -> None:
+        toml(text)
+        assert "--allowed-origins" in refused({})
+
+    def test_no_origins_are_none(self) -> None:
+        assert read({"allowed_origins": ""}).allowed_origins == ()
+
+    @pytest.mark.parametrize("text", ["host = 5", "database = true", "data-dir = ['a']", "dedicated = 0.5"])
+    def test_what_is_no_text(self, toml: Write, text: str) -> None:
+        toml(text)
+        assert "--" in refused({})
+
+    def test_dedicated_may_be_a_number_in_a_file(self, toml: Write) -> None:
+        toml("dedicated = 0")
+        assert read({}).dedicated == "0"
+
+    def test_the_database_is_in_the_data_directory_unless_it_is_named(self, tmp_path: Path) -> None:
+        assert read({"data_dir": "here"}).database_url == f"sqlite:///{tmp_path / 'here' / 'counters.db'}"
+        assert read({"database": "sqlite:///x.db"}).database_url == "sqlite:///x.db"
+
+    def test_they_are_frozen(self) -> None:
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            read({}).port = 1  # type: ignore[misc]
+
+
+class TestFiles:
+    def test_a_file_that_is_not_there(self, tmp_path: Path) -> None:
+        assert "missing.toml" in refused({}, str(tmp_path / "missing.toml"))
+
+    @pytest.mark.parametrize("text", ["port", "port = ", "port = 1\nport = 2", "[", "= 1"])
+    def test_a_file_that_is_no_toml(self, toml: Write, text: str) -> None:
+        toml(text)
+        assert "counters.toml" in refused({})
+
+    def test_a_file_that_is_no_text(self, tmp_path: Path) -> None:
+        (tmp_path / "counters.toml").write_bytes(b"port = 1 # \xff\xfe")
+        assert "counters.toml" in refused({})
+
+    def test_a_folder(self, tmp_path: Path) -> None:
+        assert str(tmp_path) in refused({}, str(tmp_path))
+
+    @pytest.mark.parametrize("text", ["prot = 1", "[server]\nport = 1", "Port = 1"])
+    def test_a_setting_that_nobody_knows(self, toml: Write, text: str) -> None:
+        toml(text)
+        assert text.strip("[").split()[0].split("]")[0] in refused({})
+
+
+class TestTheCommandLine:
+    def test_every_setting_has_a_flag(self) -> None:
+        arguments = cli._parser().parse_args(["serve"])
+        assert {field.name for field in dataclasses.fields(Settings)} <= vars(arguments).keys()
+
+    def test_a_bad_setting_is_one_line_and_exit_code_2(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.main(["serve", "--port", "http"]) == 2
+        assert capsys.readouterr().err == "counters: --port: 'http' is not a number\n"

@@ -1,0 +1,263 @@
+"""What one WebSocket says and hears: recorded dialogues, and what does not fit into one.
+
+A dialogue (`dialogues/*.txt`) is read from top to bottom:
+
+    @ name=votes key=k       a session, with what its URL asked for; without a name it is one for many counters
+    > {"type":"ping"}        the client says
+    < {"type":"pong",…}      the client hears
+    | increment votes 1 #2   what the session asks of the router or the hub; #2 is an operation id of the gateway
+    : 1 OK {"value":1}       the answer to the first operation
+    # …                      a remark
+
+After each line that goes in (`@`, `>`, `:`), the lines that come out must follow, all of them and in this order. With
+REWRITE=1 in the environment they are written anew: commit that only if you know why they have changed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.messages import Operation, Status
+from gateway import session as session_module
+from gateway.session import Services, Session, Subscription
+from tests.support.clock import HandClock
+from tests.support.frames import messages
+
+DIALOGUES = Path(__file__).parent / "dialogues"
+
+
+class PlainIds:
+    """Operation ids that one can read."""
+
+    def __init__(self) -> None:
+        self._numbers = count()
+
+    def next(self) -> str:
+        return f"#{next(self._numbers)}"
+
+
+class Scene:
+    """A session; the router and the hub that it talks to are this."""
+
+    def __init__(self, wishes: dict[str, Any] | None = None) -> None:
+        self.out: list[str] = []
+        self.delivers: list[Callable[[int, bytes], None]] = []
+        self.operations: list[Operation] = []
+        self.clock = HandClock()
+        services = Services(self, self, self.clock, PlainIds())  # type: ignore[arg-type]
+        self.session = Session(services, **{"name": "votes", "write": self.write} | (wishes or {}))
+
+    # The socket
+
+    def write(self, data: bytes) -> None:
+        self.out += [f"< {text.decode()}" for text in messages(data)]
+
+    # The router
+
+    def submit(self, operation: Operation, deliver: Callable[[int, bytes], None]) -> None:
+        self.operations.append(operation)
+        self.delivers.append(deliver)
+        words = [operation.type, operation.name, str(operation.amount), operation.id]
+        words += ["repeated"] * operation.repeated + [f"reason={operation.reason}"] * (operation.reason is not None)
+        self.out.append("| " + " ".join(words))
+
+    # The hub
+
+    def touch(self, session: Session) -> None:
+        pass
+
+    def join(self, subscriber: Subscription, snapshot: bool = False, since: int | None = None) -> None:
+        words = ["join", subscriber.name, *["snapshot"] * snapshot]
+        words += [f"since={since}"] * (since is not None) + [f"rate={subscriber.rate:g}"] * bool(subscriber.rate)
+        if subscriber.filters is not None:
+            words.append(f"events={','.join(sorted(subscriber.filters))}")
+        self.out.append("| " + " ".join(words))
+
+    def leave(self, subscriber: Subscription) -> None:
+        self.out.append(f"| leave {subscriber.name}")
+
+    def lag(self, subscriber: Subscription) -> None:
+        self.out.append(f"| lag {subscriber.name}")
+
+    def catch(self, subscriber: Subscription) -> None:
+        self.out.append(f"| catch {subscriber.name}")
+
+    # The test
+
+    def say(self, data: bytes) -> list[str]:
+        """The client says something; what comes of it."""
+        self.session.receive(data)
+        return self.take()
+
+    def answer(self, number: int, status: Status, body: bytes) -> list[str]:
+        self.delivers[number - 1](status, body)
+        return self.take()
+
+    def take(self) -> list[str]:
+        self.session.write_out()
+        out, self.out = self.out, []
+        return out
+
+
+def opened(text: str) -> Scene:
+    """The session that an `@` line asks for."""
+    given = dict(word.split("=", 1) for word in text.split())
+    wishes: dict[str, Any] = {"name": given.pop("name", None), "key": given.pop("key", None)}
+    if "events" in given:
+        wishes["filters"] = frozenset(given.pop("events").split(","))
+    if "rate" in given:
+        wishes["rate"] = float(given.pop("rate"))
+    assert not given, f"no such wish: {given}"
+    return Scene(wishes)
+
+
+def played(lines: list[str]) -> Iterator[str]:
+    """The dialogue as it goes today."""
+    scene = Scene()
+    for line in lines:
+        kind, _, text = line.partition(" ")
+        if kind in ("<", "|"):
+            continue
+        yield line
+        if kind == "@":
+            scene = opened(text)
+            if scene.session.name is not None:
+                scene.session.subscribe(scene.session.name)
+            yield from scene.take()
+        elif kind == ">":
+            yield from scene.say(text.encode())
+        elif kind == ":":
+            number, status, *body = text.split(" ", 2)
+            yield from scene.answer(int(number), Status[status], "".join(body).encode())
+        else:
+            assert kind in ("#", ""), line
+
+
+@pytest.mark.parametrize("path", sorted(DIALOGUES.glob("*.txt")), ids=lambda path: path.stem)
+def test_dialogue(path: Path) -> None:
+    recorded = path.read_text().splitlines()
+    today = list(played(recorded))
+    if os.environ.get("REWRITE"):
+        path.write_text("\n".join(today) + "\n")
+    assert today == recorded
+
+
+def test_there_are_dialogues() -> None:
+    assert len(list(DIALOGUES.glob("*.txt"))) > 5
+
+
+class TestLimits:
+    def test_too_many_operations_without_an_answer(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(session_module, "IN_FLIGHT_MAX", 3)
+        scene = Scene()
+        out = [line for number in range(5) for line in scene.say(b'{"type":"increment","id":"c%d"}' % number)]
+        assert [line.split(" ")[0] for line in out] == ["|", "|", "|", "<", "<"]
+        error = json.loads(out[3][2:])
+        assert (error["code"], error["id"], error["retryable"]) == ("TOO_MANY_REQUESTS", "c3", True)
+        scene.answer(2, Status.OK, b"{}")
+        assert scene.say(b'{"type":"increment"}')[0].startswith("|")
+        assert scene.say(b'{"type":"ping"}')[0].startswith('< {"type":"pong"')
+
+    @pytest.mark.parametrize("status", [Status.REFUSED, Status.UNAVAILABLE])
+    def test_an_operation_that_failed_is_not_counted_any_more(
+        self, status: Status, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(session_module, "IN_FLIGHT_MAX", 1)
+        scene = Scene()
+        for number in range(1, 4):
+            assert scene.say(b'{"type":"increment"}')[0].startswith("|")
+            scene.answer(number, status, b'{"code":"LIMIT_REACHED","message":"full","data":null}')
+
+    def test_too_many_counters_on_one_connection(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(session_module, "SUBSCRIPTIONS_MAX", 3)
+        scene = Scene({"name": None})
+        assert scene.say(b'{"type":"subscribe","names":["a","b","a"]}')[:2] == ["| join a", "| join b"]
+        [refused] = scene.say(b'{"type":"subscribe","names":["c","d"]}')
+        assert json.loads(refused[2:])["data"]["field"] == "names"
+        assert scene.say(b'{"type":"subscribe","names":["c","a"]}') == ["| join c", "| leave a", "| join a"]
+        scene.say(b'{"type":"unsubscribe","names":["a"]}')
+        assert scene.say(b'{"type":"subscribe","names":["d"]}') == ["| join d"]
+
+
+class TestOperationIds:
+    """Whatever two clients choose, their ids never meet, and never those of a gateway or an Idempotency-Key."""
+
+    @staticmethod
+    def id_of(key: str | None, id: str | None) -> str:
+        scene = Scene({"key": key})
+        message: dict[str, Any] = {"type": "increment"}
+        scene.say(json.dumps(message if id is None else message | {"id": id}).encode())
+        return scene.operations[0].id
+
+    @pytest.mark.parametrize(
+        ("one", "other"),
+        [(("a", "b/c"), ("a/b", "c")), (("a/", "b"), ("a", "/b")), (("/", "/"), ("//", "")), (("é", "x"), ("e", "x"))],
+    )
+    def test_a_slash_can_be_in_both(self, one: tuple[str, str], other: tuple[str, str]) -> None:
+        if all(other):
+            assert self.id_of(*one) != self.id_of(*other)
+
+    def test_the_same_key_and_id_are_the_same_operation(self) -> None:
+        assert self.id_of("k", "x") == self.id_of("k", "x")
+
+    def test_an_id_without_a_key_means_nothing_to_others(self) -> None:
+        assert self.id_of(None, "x") == self.id_of(None, None) == "#1"
+
+    @pytest.mark.parametrize("key", ["key:a", "key:", "a"])
+    def test_it_is_no_idempotency_key(self, key: str) -> None:
+        """Those are stored as `key:` and the key."""
+        assert not self.id_of(key, "x").startswith("key:")
+
+
+class TestTheSocket:
+    def test_what_is_said_in_one_turn_is_one_write(self) -> None:
+        writes: list[bytes] = []
+        scene = Scene({"write": writes.append})
+        for _ in range(3):
+            scene.session.receive(b"ping")
+        assert writes == []
+        scene.session.write_out()
+        scene.session.write_out()
+        assert [messages(data) for data in writes] == [[b"pong"] * 3]
+
+    def test_a_full_socket_lags_everywhere_and_catches_up_everywhere(self) -> None:
+        scene = Scene({"name": None})
+        scene.say(b'{"type":"subscribe","names":["a","b"]}')
+        scene.session.block()
+        assert scene.session.blocked
+        assert scene.take() == ["| lag a", "| lag b"]
+        scene.session.unblock()
+        assert not scene.session.blocked
+        assert scene.take() == ["| catch a", "| catch b"]
+
+    def test_the_end_leaves_everything_once(self) -> None:
+        scene = Scene({"name": None})
+        scene.say(b'{"type":"subscribe","names":["a","b"]}')
+        scene.session.end()
+        scene.session.end()
+        assert scene.take() == ["| leave a", "| leave b"]
+
+    def test_an_answer_after_the_end_hurts_nobody(self) -> None:
+        scene = Scene()
+        scene.say(b'{"type":"increment"}')
+        scene.session.end()
+        scene.answer(1, Status.OK, b"{}")
+
+    def test_a_binary_message_is_answered(self) -> None:
+        scene = Scene()
+        scene.session.refuse_binary()
+        [line] = scene.take()
+        assert json.loads(line[2:])["code"] == "COUNTER_VALIDATION_ERROR"
+
+    def test_it_knows_since_when_and_is_called_like_nobody_else(self) -> None:
+        scene, other = Scene(), Scene()
+        assert scene.session.subscribed_at == scene.clock.ms
+        assert scene.session.id
+        assert other.session.id is not scene.session
