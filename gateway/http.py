@@ -93,6 +93,15 @@ class CounterHttp(HttpToolsProtocol):
         request = Request("POST", path.decode("latin-1"), query, self.headers, call.body)
         self.rpc.handle(request, lambda status, body, headers: self._respond(call, status, body, headers))
 
+    def pause_writing(self) -> None:
+        # Who does not read its answers is not asked for more requests.
+        super().pause_writing()
+        self.flow.pause_reading()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.flow.resume_reading()
+
     def send_400_response(self, msg: str) -> None:
         problem = Problem("COUNTER_VALIDATION_ERROR", msg, {"field": "request", "reason": msg})
         body = problem.plain()
@@ -110,6 +119,8 @@ class CounterHttp(HttpToolsProtocol):
         if not call.keep_alive:
             self.transport.close()
         self.on_response_complete()
+        if self.flow.write_paused:
+            self.flow.pause_reading()
 
     def _head(self, status: int, headers: Headers) -> bytes:
         """Status line and headers; uvicorn renews its default headers once a second, and so is this."""
