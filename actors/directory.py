@@ -25,8 +25,7 @@ class RayDirectory:
     def __init__(self) -> None:
         self.placement = Placement.empty()
         self._listeners: list[Callable[[], None]] = []
-        self._asked: set[str] = set()
-        self._reported: set[str] = set()
+        self._telling: dict[tuple[str, HostEntry | str], asyncio.Task[None]] = {}
 
     def subscribe(self, changed: Callable[[], None]) -> None:
         self._listeners.append(changed)
@@ -46,40 +45,33 @@ class RayDirectory:
         """Adopt `table` when it is newer."""
         if table.version > self.placement.version:
             self.placement = Placement(table)
-            self._asked.clear()
-            self._reported.clear()
             for changed in self._listeners:
                 changed()
 
     def report(self, host: HostEntry) -> None:
-        """Tell the supervisor that `host` seems to be gone: once for each incarnation and table."""
-        if host.incarnation not in self._reported:
-            self._reported.add(host.incarnation)
-            self._tell("report", host)
+        """Tell the supervisor that `host` seems to be gone."""
+        self._tell("report", host)
 
     def dedicate(self, name: str) -> None:
-        """Ask the supervisor for a host of its own for `name`: once for each table."""
-        if self.placement.table.dedicate_all and name not in self._asked:
-            self._asked.add(name)
+        """Ask the supervisor for a host of its own for `name`."""
+        if self.placement.table.dedicate_all:
             self._tell("dedicate", name)
 
-    def _tell(self, method: str, argument: Any) -> None:
+    def _tell(self, method: str, argument: HostEntry | str) -> None:
+        """Call the supervisor, unless the same call is under way."""
+        if (method, argument) in self._telling:
+            return
+
         async def tell() -> None:
             try:
                 await getattr(supervisor(), method).remote(argument)
             except (RayError, ValueError) as error:
-                # It will be told again: reports repeat with every attempt to connect, wishes with every operation.
                 log.info("action=supervisor_away method=%s error=%s", method, type(error).__name__)
-                await asyncio.sleep(RETRY_S)
-                self._asked.discard(argument if isinstance(argument, str) else "")
-                self._reported.discard("" if isinstance(argument, str) else argument.incarnation)
+                await asyncio.sleep(RETRY_S)  # Whoever still wants it asks again.
+            finally:
+                del self._telling[method, argument]
 
-        task = asyncio.get_running_loop().create_task(tell())
-        _running.add(task)
-        task.add_done_callback(_running.discard)
-
-
-_running: set[asyncio.Task[None]] = set()  # The loop itself holds tasks only weakly.
+        self._telling[method, argument] = asyncio.get_running_loop().create_task(tell())
 
 
 def supervisor() -> Any:

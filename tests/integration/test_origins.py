@@ -50,7 +50,9 @@ def test_our_own_page_is_admitted(service: Service, http: httpx.Client, counter:
     )
     assert (answer.status_code, answer.json()["value"]) == (200, 1)
     with connect(
-        f"ws://{here.lower()}/ws/counter/{counter}", origin=f"http://{here.lower()}", compression=None  # type: ignore[arg-type]
+        f"ws://{here.lower()}/ws/counter/{counter}",
+        origin=f"http://{here.lower()}",
+        compression=None,  # type: ignore[arg-type]
     ) as connection:
         assert Listener(connection).silent()
 

@@ -244,9 +244,7 @@ def test_a_key_that_is_none_is_refused(http: httpx.Client, counter: str, key: st
 def test_a_key_sent_by_many_at_once_counts_once(service: Service, http: httpx.Client, counter: str) -> None:
     def send(_: int) -> bytes:
         with httpx.Client(base_url=service.url, timeout=10) as client:
-            answer = client.post(
-                "/rpc/counter.increment", json={"name": counter}, headers={"idempotency-key": "storm"}
-            )
+            answer = client.post("/rpc/counter.increment", json={"name": counter}, headers={"idempotency-key": "storm"})
             assert answer.status_code == 200, answer.text
             return answer.content
 

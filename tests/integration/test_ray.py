@@ -1,4 +1,4 @@
-"""On a Ray cluster that was there before: named actors, Ray tasks that count, and an end that leaves the cluster alone."""
+"""On a Ray cluster that was there before: named actors, tasks that count, and an end that leaves it alone."""
 
 from __future__ import annotations
 

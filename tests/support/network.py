@@ -22,6 +22,10 @@ WRITE_HIGH = 64 * 2**10
 class Weather(Protocol):
     """What happens to bytes on their way."""
 
+    def branch(self) -> Weather:
+        """The weather of one connection, of which no other connection knows."""
+        ...
+
     def delay_s(self) -> float:
         """How long the next piece travels."""
         ...
@@ -37,6 +41,9 @@ class Weather(Protocol):
 
 class Calm:
     """Everything arrives in the next turn and in one piece; a cut loses all that was on its way."""
+
+    def branch(self) -> Calm:
+        return self
 
     def delay_s(self) -> float:
         return 0.0
@@ -73,7 +80,7 @@ class Transport(asyncio.Transport):
         if self._closing or not data:
             return
         self.unsent += len(data)
-        for piece in self.connection.network.weather.pieces(bytes(data)):
+        for piece in self.connection.weather.pieces(bytes(data)):
             self.peer._expect(piece)
         if self.unsent > self._high and not self._held_back:
             self._held_back = True
@@ -112,13 +119,13 @@ class Transport(asyncio.Transport):
         self._loop.call_soon(self._lose, error)
         if self.peer is not None:
             self.peer._ended = True
-            self.peer._later(self.connection.network.weather.delay_s())
+            self.peer._later(self.connection.weather.delay_s())
 
     def lose_some(self) -> None:
         """Of what is on its way to this end, only some first part arrives."""
         data = b"".join(self.way)
         self.way.clear()
-        kept = data[: self.connection.network.weather.kept(len(data))]
+        kept = data[: self.connection.weather.kept(len(data))]
         if kept:
             self.way.append(kept)
 
@@ -135,7 +142,7 @@ class Transport(asyncio.Transport):
     def _expect(self, piece: bytes) -> None:
         if not self.lost:
             self.way.append(piece)
-            self._later(self.connection.network.weather.delay_s())
+            self._later(self.connection.weather.delay_s())
 
     def _later(self, delay_s: float) -> None:
         self._due = max(self._due, self._loop.time() + delay_s)  # Never before what was sent earlier.
@@ -182,6 +189,7 @@ class Connection:
     def __init__(self, network: Network, path: str, caller: asyncio.Protocol, listener: asyncio.Protocol) -> None:
         self.network = network
         self.path = path
+        self.weather = network.weather.branch()
         self.loop = current()
         self.frozen = path in network.frozen
         self.near = Transport(self, caller)

@@ -27,10 +27,7 @@ class RayHead:
         return self.family.environment(HOME=str(self.scratch), RAY_ADDRESS=self.address)
 
     def start(self) -> Self:
-        ports = {
-            name: str(free_port())
-            for name in ("ray-client-server-port", "dashboard-agent-listen-port", "metrics-export-port")
-        }
+        ports = {name: str(free_port()) for name in ("dashboard-agent-listen-port", "metrics-export-port")}
         flags = {
             "node-ip-address": "127.0.0.1",
             "port": self.address.partition(":")[2],

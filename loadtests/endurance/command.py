@@ -1,0 +1,89 @@
+"""The command line: `python -m loadtests.endurance --help`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+import uvloop
+
+from loadtests.bench.peers.peer import Peer, Unavailable
+from loadtests.bench.stage import Extent, Stage
+from loadtests.endurance import floods, leak, resume, slow_readers
+from loadtests.endurance.verdict import Verdict
+from loadtests.service import service
+
+Run = Callable[[Stage, bool, Verdict], Awaitable[None]]
+
+COMMANDS: Mapping[str, Run] = {
+    "slow_readers": slow_readers.run,
+    "resume": resume.run,
+    "leak": leak.run,
+    "floods": floods.run,
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one of them. 0: every bar was kept; 1: one was missed; 2: it could not be run."""
+    options = _parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, _exit)  # As Ctrl-C: unwinds, so that the service is stopped.
+    _take_core(options.generator_core)
+    try:
+        with service(options.url, options.pid, options.server_core) as peer:
+            verdict = run(options.command, peer, options.quick)
+    except Unavailable as reason:
+        print(f"endurance: {reason}", file=sys.stderr)
+        return 2
+    return 0 if verdict.kept else 1
+
+
+def run(command: str, peer: Peer, quick: bool, quiet: bool = False) -> Verdict:
+    """Run `command` against a service that runs, and say what it showed."""
+    verdict = Verdict(quiet)
+    verdict.remark(f"{command}{', quick' if quick else ''}")
+    began = time.monotonic()
+
+    async def on_stage() -> None:
+        await COMMANDS[command](Stage(peer, Extent()), quick, verdict)
+
+    gc.collect()
+    gc.freeze()
+    gc.disable()  # A collection in here would look like latency of the service.
+    try:
+        # A loop of its own: connections that were left open end with it.
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(on_stage())
+    finally:
+        gc.enable()
+    verdict.figure("time taken", time.monotonic() - began, "s")
+    return verdict
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m loadtests.endurance",
+        description="Wear a service out and see whether it keeps its bars. Starts one, or takes one that runs.",
+    )
+    parser.add_argument("command", choices=COMMANDS)
+    parser.add_argument("--quick", action="store_true", help="a fraction of the sizes: seconds, not minutes")
+    parser.add_argument("--url", help="of a service that runs on this machine, e.g. http://127.0.0.1:8094")
+    parser.add_argument("--pid", type=int, help="its first process, for its memory; needed with --url")
+    parser.add_argument("--server-core", type=int, default=0, help="for a service that is started here (0)")
+    parser.add_argument("--generator-core", type=int, default=1, help="for the clients (1)")
+    return parser
+
+
+def _take_core(core: int) -> None:
+    """Hold the clients on one core, if the machine has it: they must not disturb what they measure."""
+    if core in os.sched_getaffinity(0):
+        os.sched_setaffinity(0, {core})
+
+
+def _exit(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)

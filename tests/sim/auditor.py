@@ -1,0 +1,240 @@
+"""The auditor: knows what was asked, what was answered and what became durable, and nothing of how.
+
+It watches the database from underneath and the clients from above. Its rules of a counter are its own.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from actors.clock import iso
+from actors.messages import Status
+from storage.memory import MemoryStore
+from storage.records import Commit, OperationRecord
+from tests.support.loop import JumpingLoop
+from tests.support.stream import Truth
+
+LIMITS = {"free": (0, None, "clamp"), "tight": (0, 6, "reject"), "capped": (0, 6, "clamp"), "mortal": (0, None, "clamp")}
+POLICIES: dict[str, dict[str, Any]] = {
+    "tight": {"maximum": 6, "on_limit": "reject"},
+    "capped": {"maximum": 6},
+}
+LARGEST = 2**53 - 1
+
+
+def outcome(name: str, type: str, amount: int, value: int) -> int | None:
+    """The value after an operation; None: it is refused."""
+    low, high, on_limit = LIMITS[name]
+    wanted = {"increment": value + amount, "decrement": value - amount, "reset": 0}.get(type, amount)
+    if wanted < low or (high is not None and wanted > high):
+        if on_limit == "reject":
+            return None
+        return low if wanted < low else high
+    return wanted if abs(wanted) <= LARGEST else None
+
+
+@dataclass
+class Asked:
+    """One operation of one client, however often it was sent."""
+
+    name: str
+    type: str
+    amount: int
+    id: str
+    asked_at: float
+    answers: list[tuple[float, int, bytes]] = field(default_factory=list)
+
+    @property
+    def body(self) -> dict[str, Any]:
+        body: dict[str, Any] = json.loads(self.answers[0][2])
+        return body
+
+
+@dataclass
+class Committed:
+    """One row that became durable."""
+
+    at: float
+    name: str
+    row: OperationRecord
+
+
+class Journal(MemoryStore):
+    """The database, with a witness: every row that becomes durable is written down with the time."""
+
+    def __init__(self, loop: JumpingLoop) -> None:
+        super().__init__()
+        self.rows: list[Committed] = []
+        self.values: dict[str, list[tuple[float, int]]] = {}  # What each counter was worth, and since when.
+        self.truths: dict[str, Truth] = {}
+        self._births: dict[int, int] = {}
+        self._loop = loop
+
+    def commit(self, commit: Commit) -> frozenset[int]:
+        names = {write.id: self._names.get(write.id) for write in commit.counters}
+        fenced = super().commit(commit)
+        now = self._loop.time()
+        created = {row.id: row.created_at for row in self._counters.values()}
+        for row in commit.operations:
+            name = names.get(row.counter_id)
+            if row.counter_id in fenced or name is None:
+                continue
+            self.rows.append(Committed(now, name, row))
+            self.values.setdefault(name, [(0.0, 0)]).append((now, row.value))
+            self.truth(name).add(self._event(name, row, created.get(row.counter_id)))
+        return fenced
+
+    def truth(self, name: str) -> Truth:
+        return self.truths.setdefault(name, Truth())
+
+    def _event(self, name: str, row: OperationRecord, created_at: int | None) -> dict[str, Any]:
+        deleted = row.type == "delete"
+        born = self._births.setdefault(row.counter_id, row.at if created_at is None else created_at)
+        event: dict[str, Any] = {
+            "type": "reset" if deleted else row.type,
+            "value": row.value,
+            "previousValue": row.previous_value,
+            "metadata": {
+                "id": row.counter_id,
+                "name": name,
+                "value": row.value,
+                "createdAt": iso(born),
+                "updatedAt": iso(row.at),
+                "operationCount": row.seq,
+            },
+            "timestamp": iso(row.at),
+        }
+        if deleted:
+            event["reason"] = "deleted"
+        elif row.reason or row.type == "reset":
+            event["reason"] = row.reason or "manual"
+        return event
+
+    def close(self) -> None:
+        """A host that goes leaves the database as it is."""
+
+
+class Auditor:
+    """Judges a run when everything has come to rest."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self.asked: dict[str, Asked] = {}
+        self.reads: list[tuple[str, float, float, int]] = []  # Name, asked at, answered at, value.
+        self.complaints: list[str] = []
+
+    def complain(self, text: str) -> None:
+        self.complaints.append(text)
+
+    def judge(self) -> None:
+        """Everything that can be said about operations and their results."""
+        applied: dict[str, OperationRecord] = {}
+        for each in self.journal.rows:
+            self._row(each, applied)
+        for asked in self.asked.values():
+            self._answers(asked, applied.get(asked.id))
+        self._order(applied)
+        self._history()
+        self._reads()
+
+    def _row(self, each: Committed, applied: dict[str, OperationRecord]) -> None:
+        row = each.row
+        asked = self.asked.get(row.operation_id)
+        if asked is None:
+            self.complain(f"nobody has asked for {row}")
+            return
+        before = applied.get(row.operation_id)
+        if before is not None and before.counter_id == row.counter_id:  # A deletion takes along what was remembered.
+            self.complain(f"applied twice: {row} and {before}")
+        applied[row.operation_id] = row
+        kind = "setValue" if asked.type == "sync" else asked.type
+        if (each.name, row.type, row.amount) != (asked.name, kind, asked.amount):
+            self.complain(f"{row} is not what was asked: {asked}")
+
+    def _answers(self, asked: Asked, row: OperationRecord | None) -> None:
+        final = [answer for answer in asked.answers if answer[1] != Status.UNAVAILABLE]
+        if any(status == Status.MOVED for _, status, _ in asked.answers):
+            self.complain(f"told that it moved: {asked}")
+        if len({body for _, status, body in final if status == Status.OK}) > 1:
+            self.complain(f"answered in two ways: {asked}")
+        for at, status, body in final:
+            if status == Status.REFUSED:
+                self._refusal(asked, row, at, body)
+            elif asked.type != "create":
+                self._result(asked, row, json.loads(body))
+
+    def _result(self, asked: Asked, row: OperationRecord | None, body: dict[str, Any]) -> None:
+        if row is None:
+            self.complain(f"acknowledged and lost: {asked}")
+        elif asked.type == "delete":
+            if body != {"success": True, "name": asked.name}:
+                self.complain(f"{body} is not {row}")
+        elif asked.type == "sync":
+            if (body["oldCount"], body["newCount"]) != (row.previous_value, row.value):
+                self.complain(f"{body} is not {row}")
+        else:
+            said = (body["value"], body["previousValue"], body["metadata"]["operationCount"], body["metadata"]["id"])
+            if said != (row.value, row.previous_value, row.seq, row.counter_id):
+                self.complain(f"{said} is not {row}")
+            newest = [item["id"] for item in body["latestHistory"]]
+            if newest != list(range(row.seq, max(0, row.seq - 5), -1)):
+                self.complain(f"{newest} are not the newest of {row}")
+
+    def _refusal(self, asked: Asked, row: OperationRecord | None, at: float, body: bytes) -> None:
+        """Who was refused was not served, and at some moment while it waited that was right."""
+        if row is not None and len(asked.answers) == 1:  # A refusal is not remembered: a second try may be served.
+            self.complain(f"refused and applied: {asked} {row}")
+        code = json.loads(body)["code"]
+        values = self.values_between(asked.name, asked.asked_at, at)
+        if code == "LIMIT_REACHED":
+            if all(outcome(asked.name, asked.type, asked.amount, value) is not None for value in values):
+                self.complain(f"refused without reason: {asked}; it was worth {values}")
+        elif code != "COUNTER_NOT_FOUND" or asked.type != "delete":
+            self.complain(f"{code}: {asked}")
+
+    def values_between(self, name: str, start: float, end: float) -> list[int]:
+        """What a counter was worth at the moments between two times."""
+        steps = self.journal.values.get(name, [(0.0, 0)])
+        before = [value for at, value in steps if at <= start]
+        return before[-1:] + [value for at, value in steps if start < at <= end]
+
+    def _order(self, applied: dict[str, OperationRecord]) -> None:
+        """What was answered before something else was asked stands before it."""
+        done = [
+            (min(at for at, status, _ in asked.answers if status == Status.OK), asked, applied[asked.id])
+            for asked in self.asked.values()
+            if asked.id in applied and any(status == Status.OK for _, status, _ in asked.answers)
+        ]
+        for at, asked, row in done:
+            for _, later, other in done:
+                if later.name == asked.name and later.asked_at > at and place(other) <= place(row):
+                    self.complain(f"{other} was asked for after {row} was answered")
+
+    def _history(self) -> None:
+        """Each life of each counter: seq without gaps, every value follows from the one before."""
+        lives: dict[tuple[str, int], list[OperationRecord]] = {}
+        for each in self.journal.rows:
+            lives.setdefault((each.name, each.row.counter_id), []).append(each.row)
+        for (name, id), rows in lives.items():
+            value = 0
+            for seq, row in enumerate(rows, 1):
+                expected = 0 if row.type == "delete" else outcome(name, row.type, row.amount, value)
+                if (row.seq, row.previous_value, row.value) != (seq, value, expected):
+                    self.complain(f"{row} does not follow {value} at {seq - 1}")
+                value = row.value
+            kept = self.journal.since(id, 0, 10_000)
+            if rows[-1].type != "delete":
+                state = self.journal.read([name]).get(name)
+                if kept != rows or state is None or (state.id, state.value, state.seq) != (id, value, len(rows)):
+                    self.complain(f"{name} is stored as {state} with {len(kept)} rows, and should be {value}")
+
+    def _reads(self) -> None:
+        for name, _, end, value in self.reads:
+            if value not in self.values_between(name, 0.0, end):
+                self.complain(f"{name} was read as {value}, which it never was")
+
+
+def place(row: OperationRecord) -> tuple[int, int]:
+    return row.counter_id, row.seq
