@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from actors import host as host_module
 from actors.core.policy import VALUE_MAX
+from actors.host import AUDIT_S
 from actors.messages import Operation, Status
 from storage.memory import MemoryStore
 from storage.records import Commit, CounterWrite
@@ -348,6 +349,31 @@ class TestTables:
             s.place(3, "h")
             await s.work()
             assert await s.asked("value", "votes") == (Status.OK, {"name": "votes", "value": 100})
+
+
+class TestAudit:
+    @jumping
+    async def test_a_counter_that_was_taken_unseen_is_found_out(self) -> None:
+        """By a host that followed the table late; nobody writes the counter afterwards."""
+        async with stage() as s:
+            s.watch("votes")
+            await s.work()
+            await s.call(operation(amount=5))
+            await steal(s, "votes", 100)
+            await asyncio.sleep(AUDIT_S)
+            await s.work()
+            assert await s.asked("value", "votes") == (Status.OK, {"name": "votes", "value": 100})
+            assert b'"value":100' in s.link.positions[-1].snapshot
+
+    @jumping
+    async def test_what_is_ours_stays(self) -> None:
+        async with stage() as s:
+            await s.call(operation(amount=5))
+            await asyncio.sleep(AUDIT_S)
+            await s.work()
+            s.send(operation())
+            await settle()
+            assert s.thread.names == ["commit"]  # Not loaded again.
 
 
 class TestRepeats:
