@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors import logs
 from actors.directory import NAMESPACE, SUPERVISOR, RayDirectory, supervisor
@@ -21,7 +22,8 @@ from actors.placement import HostEntry, Table
 from actors.settings import ActorSettings
 from actors.stub import operation, value_of
 from actors.supervisor import Supervisor
-from storage.store import open_store
+from storage.errors import StorageError
+from storage.store import SqlStore, open_store
 
 # Placed by us, not by Ray's resource accounting; restarted for ever; not tied to the process that created them.
 _OPTIONS: dict[str, Any] = {
@@ -31,6 +33,8 @@ _OPTIONS: dict[str, Any] = {
     "namespace": NAMESPACE,
     "max_concurrency": 1000,
 }
+
+OPEN_AGAIN_S = 1.0
 
 log = logging.getLogger("counters.runtime")
 
@@ -42,7 +46,7 @@ class HostActor:
         logs.to_file(settings.log_file)
         incarnation = uuid4().hex
         loop = asyncio.get_running_loop()
-        self._host = Host(id, open_store(settings.database))
+        self._host = Host(id, await _opened(settings.database))
         self._task = loop.create_task(self._host.run())
         self._task.add_done_callback(_die_with)
 
@@ -138,7 +142,8 @@ class SupervisorActor:
         await self._supervisor.rebuild()
 
     def _start_host(self, id: str, dedicated: str | None) -> None:
-        ray.remote(HostActor).options(name=id, get_if_exists=True, **_OPTIONS).remote(id, dedicated, self._settings)
+        options = actor_options(id, self._settings)
+        ray.remote(HostActor).options(get_if_exists=True, **options).remote(id, dedicated, self._settings)
 
     async def start_hosts(self, count: int) -> None:
         """Start the shared hosts 0 to `count` - 1."""
@@ -162,6 +167,16 @@ class SupervisorActor:
         return self._settings
 
 
+async def _opened(database: str) -> SqlStore:
+    """The store, however long it takes: an actor whose constructor fails is never started again by Ray."""
+    while True:
+        try:
+            return open_store(database)
+        except StorageError as error:
+            log.error("action=open_failed database=%s error=%s", database, error)
+            await asyncio.sleep(OPEN_AGAIN_S)
+
+
 def _die_with(task: asyncio.Task[None]) -> None:
     """A host whose loop has ended by a bug of ours must not linger: Ray starts it again, from storage."""
     if not task.cancelled():
@@ -176,7 +191,7 @@ def start(settings: ActorSettings, hosts: int) -> None:
     """
     if SUPERVISOR in actor_names():
         raise AlreadyRunning("this Ray cluster already runs a counters service; `counters stop` ends it")
-    handle = ray.remote(SupervisorActor).options(name=SUPERVISOR, **_OPTIONS).remote(settings)
+    handle = ray.remote(SupervisorActor).options(**actor_options(SUPERVISOR, settings)).remote(settings)
     ray.get(handle.start_hosts.remote(hosts))
     version, table = 0, Table()
     while len(table.hosts) < hosts:
@@ -199,6 +214,7 @@ def actor_names() -> list[str]:
     return [each["name"] for each in ray.util.list_named_actors(all_namespaces=True) if each["namespace"] == NAMESPACE]
 
 
-def actor_options(name: str) -> dict[str, Any]:
-    """How an actor of the service is started: by name, detached, restarted when it dies."""
-    return {"name": name, **_OPTIONS}
+def actor_options(name: str, settings: ActorSettings) -> dict[str, Any]:
+    """How an actor of the service is started: by name, detached, restarted when it dies, on its node."""
+    place = NodeAffinitySchedulingStrategy(settings.node, soft=False) if settings.node else "DEFAULT"
+    return {"name": name, "scheduling_strategy": place, **_OPTIONS}

@@ -11,7 +11,8 @@ class ActorSettings:
 
     database: str  # SQLAlchemy URL.
     run_dir: str  # Sockets of this machine's hosts. Short: a Unix socket's path has at most 107 bytes.
-    secret: str  # Both ends of a link know it.
+    node: str = ""  # Ray node on which all of it runs: where the database file and the port are.
+    secret: str = ""  # Both ends of a link know it.
     log_file: str | None = None
     clustered: bool = False  # Hosts also listen on TCP, for gateways on other nodes.
     dedicate_all: bool = False

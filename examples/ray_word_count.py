@@ -2,6 +2,7 @@
 
 import sys
 from collections import Counter
+from pathlib import Path
 
 import ray
 
@@ -18,5 +19,5 @@ def count_words(text: str) -> int:
 
 if __name__ == "__main__":
     ray.init(namespace="counters")
-    texts = [open(path, encoding="utf-8").read() for path in sys.argv[1:]]
+    texts = [Path(path).read_text(encoding="utf-8") for path in sys.argv[1:]]
     print("words counted:", sum(ray.get([count_words.remote(text) for text in texts])))

@@ -22,6 +22,7 @@ from gateway.sockets import CounterSocket
 
 FRAME_MAX = 64 * 2**10  # Bytes in a WebSocket message. Ours have a few dozen.
 DRAIN_S = 5
+BIND_AGAIN_S = 1.0
 
 log = logging.getLogger("counters.gateway")
 
@@ -51,7 +52,7 @@ class GatewayActor:
                 timeout_keep_alive=75,
             )
         )
-        listener = bind(settings.host, settings.port, shared=True)
+        listener = await _bound(settings)
         self._tasks = [
             loop.create_task(self._directory.follow()),
             loop.create_task(self._server.serve(sockets=[listener])),
@@ -77,7 +78,7 @@ class GatewayActor:
 def start(settings: Settings, actors: ActorSettings) -> None:
     """Start the gateways and wait until they can serve."""
     gateways: list[Any] = [
-        ray.remote(GatewayActor).options(**runtime.actor_options(name)).remote(name, settings, actors)
+        ray.remote(GatewayActor).options(**runtime.actor_options(name, actors)).remote(name, settings, actors)
         for name in names(settings)
     ]
     ray.get([gateway.ready.remote() for gateway in gateways])
@@ -86,6 +87,16 @@ def start(settings: Settings, actors: ActorSettings) -> None:
 def names(settings: Settings) -> list[str]:
     """What the gateway actors are called."""
     return [f"gateway:{index}" for index in range(settings.gateways)]
+
+
+async def _bound(settings: Settings) -> socket.socket:
+    """The port, however long it takes: an actor whose constructor fails is never started again by Ray."""
+    while True:
+        try:
+            return bind(settings.host, settings.port, shared=True)
+        except OSError as error:
+            log.error("action=bind_failed host=%s port=%d error=%s", settings.host, settings.port, error)
+            await asyncio.sleep(BIND_AGAIN_S)
 
 
 def bind(host: str, port: int, shared: bool) -> socket.socket:

@@ -233,6 +233,8 @@ class Hub:
         """
         for subscriber, since in list(channel.waiting.items()):
             ahead = 0
+            if since is not None and since >= 0 and subscriber.life not in (None, channel.counter_id):
+                since = None  # What it knew is gone, and so are the events after it.
             if since == FROM_NOW or since == channel.seq:
                 events = []
             elif since is None:

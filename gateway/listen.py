@@ -15,7 +15,7 @@ from gateway.errors import Problem, invalid
 from gateway.hub import Hub
 from gateway.keepalive import Keepalive
 from gateway.origin import Origins
-from gateway.protocol import KEY_MAX
+from gateway.protocol import KEY_MAX, NAME_RULE
 from gateway.session import Services, Session
 from gateway.sockets import SOCKET, CounterSocket
 
@@ -58,7 +58,7 @@ class Listen:
             if not socket.transport.is_closing():
                 # No await from here to the end: an event in between would be lost on this session.
                 socket.adopt(session, self._keepalive)
-                session.subscribe(name, wishes.snapshot, wishes.since)
+                session.subscribe(name, wishes.snapshot, wishes.since, wishes.life)
         finally:
             self._hub.opened(name)
 
@@ -72,7 +72,7 @@ class Listen:
             return None
         name: str = scope["path"][len(PATH) :]
         if not names.valid(name):
-            raise invalid("name", "1 to 100 letters, digits and _ - . :")
+            raise invalid("name", NAME_RULE)
         return name
 
 
@@ -81,12 +81,13 @@ class _Wishes:
 
     def __init__(self, query: bytes) -> None:
         given = parse_qs(query.decode("latin-1"), keep_blank_values=True)
-        unknown = given.keys() - {"events", "snapshot", "since", "rate", "key"}
+        unknown = given.keys() - {"events", "snapshot", "since", "life", "rate", "key"}
         if unknown:
             raise invalid(sorted(unknown)[0], "unknown parameter")
         self.events = self._events(given.get("events", [None])[0])
         self.snapshot = self._flag(given.get("snapshot", ["0"])[0])
-        self.since = self._since(given.get("since", [None])[0])
+        self.since = self._number("since", given.get("since", [None])[0])
+        self.life = self._number("life", given.get("life", [None])[0])
         self.rate = self._rate(given.get("rate", [None])[0])
         self.key = given.get("key", [None])[0]
         if self.key is not None and not (1 <= len(self.key) <= KEY_MAX and self.key.isprintable()):
@@ -108,11 +109,11 @@ class _Wishes:
         return text == "1"
 
     @staticmethod
-    def _since(text: str | None) -> int | None:
+    def _number(field: str, text: str | None) -> int | None:
         if text is None:
             return None
         if not (text.isascii() and text.isdigit() and len(text) <= 16 and int(text) <= VALUE_MAX):
-            raise invalid("since", "an operationCount: an integer of at least 0")
+            raise invalid(field, "an integer of at least 0")
         return int(text)
 
     @staticmethod

@@ -19,6 +19,7 @@ NAMES_MAX = 1_000
 PAGE_MAX = 1_000
 HISTORY_MAX = 100
 KEY_MAX = 200
+NAME_RULE = "1 to 100 letters, digits and _ - . :"
 
 Name = Annotated[str, Meta(pattern=PATTERN, min_length=1, max_length=100, description="1-100 of A-Z a-z 0-9 _ - . :")]
 Amount = Annotated[int, Meta(ge=1, le=VALUE_MAX)]
@@ -171,10 +172,14 @@ class Filter(Input, tag="filter"):
     events: list[Literal["increment", "decrement", "setValue", "reset"]] | None
 
 
+Place = Annotated[int, Meta(ge=0, le=VALUE_MAX)]
+
+
 class Subscribe(Input, tag="subscribe"):
     names: Annotated[list[Name], Meta(max_length=NAMES_MAX)]
     snapshot: bool = False
-    since: dict[Name, Annotated[int, Meta(ge=0, le=VALUE_MAX)]] | None = None
+    since: dict[Name, Place] | None = None
+    lives: dict[Name, Place] | None = None
 
 
 class Unsubscribe(Input, tag="unsubscribe"):
@@ -229,6 +234,8 @@ def complaint(error: Exception) -> Problem:
     named = re.search(r"field `(\w+)`", reason)
     if named:
         field = f"{field}.{named[1]}".lstrip(".")
+    if "matching regex" in reason:
+        reason = "letters, digits and _ - . :" if "0,100" in reason else NAME_RULE
     return invalid(field or "body", reason[0].lower() + reason[1:])
 
 

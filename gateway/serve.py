@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from secrets import token_hex
 from typing import IO
@@ -35,6 +36,7 @@ class CannotStart(Exception):
 def serve(settings: Settings) -> int:
     """Run the service until SIGINT or SIGTERM. Returns the exit code."""
     terminal = os.fdopen(os.dup(2), "w", buffering=1)
+    _use_token(settings)
     try:
         data = _prepare(settings)
         _silence(data / "logs" / "ray.log")
@@ -47,8 +49,8 @@ def serve(settings: Settings) -> int:
                 clustered=settings.address != "local",
                 dedicate_all=settings.dedicated == "all",
             )
-            with _following(Path(actors.log_file or ""), terminal), _ray(settings, data):
-                _run(settings, actors, terminal)
+            with _following(Path(actors.log_file or ""), terminal), _ray(settings) as node:
+                _run(settings, replace(actors, node=node), terminal)
     except (CannotStart, AlreadyRunning, ConfigError) as error:
         print(f"counters: {error}", file=terminal)
         return 1
@@ -102,10 +104,9 @@ def _silence(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _ray(settings: Settings, data: Path) -> Iterator[None]:
-    """A Ray cluster, our own or one that is joined."""
+def _ray(settings: Settings) -> Iterator[str]:
+    """A Ray cluster, our own or one that is joined; gives the id of this node."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    _use_token(settings)
     import ray
 
     from actors.directory import NAMESPACE
@@ -128,7 +129,7 @@ def _ray(settings: Settings, data: Path) -> Iterator[None]:
         hint = "" if local else "; is there a Ray? `ray start --head` starts one"
         raise CannotStart(f"cannot connect to Ray at {settings.address}: {str(error).splitlines()[0]}{hint}") from error
     try:
-        yield
+        yield ray.get_runtime_context().get_node_id()
     finally:
         ray.shutdown()
 

@@ -70,7 +70,7 @@ class Services:
 class Subscription:
     """One session's interest in one counter."""
 
-    __slots__ = ("filters", "name", "rate", "session", "timer", "write")
+    __slots__ = ("filters", "life", "name", "rate", "session", "timer", "write")
 
     def __init__(
         self,
@@ -85,6 +85,7 @@ class Subscription:
         self.write = write
         self.filters = filters
         self.rate = rate  # Events per second; 0: all of them.
+        self.life: int | None = None  # Id of the counter it knew; a counter made anew has another one.
         self.timer: TimerHandle | None = None  # Runs while nothing may be sent for the sake of the rate.
 
     def select(self, events: Iterable[tuple[str, bytes]]) -> list[bytes]:
@@ -125,12 +126,15 @@ class Session:
         self.out: list[bytes] = []
         self.blocked = False  # The socket takes no more for now.
 
-    def subscribe(self, name: str, snapshot: bool = False, since: int | None = None) -> None:
-        """Listen to a counter, or listen to it anew."""
+    def subscribe(
+        self, name: str, snapshot: bool = False, since: int | None = None, life: int | None = None
+    ) -> None:
+        """Listen to a counter, or listen to it anew. `since` belongs to the counter whose id was `life`."""
         self.unsubscribe(name)
         # Where many counters share the socket, events wait for the end of the turn: one write for all of them.
         write = self._write if self.name is not None else self.push
         subscription = self._subscriptions[name] = Subscription(self, name, write, self.filters, self.rate)
+        subscription.life = life
         self._services.hub.join(subscription, snapshot, since)
 
     def unsubscribe(self, name: str) -> None:
@@ -202,11 +206,11 @@ class Session:
 
     def _subscribe(self, message: wire.Subscribe) -> None:
         self._require_many()
-        since = message.since or {}
+        since, lives = message.since or {}, message.lives or {}
         if len(self._subscriptions.keys() | set(message.names)) > SUBSCRIPTIONS_MAX:
             raise invalid("names", f"one connection listens to {SUBSCRIPTIONS_MAX} counters at most")
         for name in message.names:
-            self.subscribe(name, message.snapshot, since.get(name))
+            self.subscribe(name, message.snapshot, since.get(name), lives.get(name))
 
     def _require_many(self) -> None:
         if self.name is not None:

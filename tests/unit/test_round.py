@@ -792,6 +792,16 @@ class TestWatching:
             assert max(told) == 2
 
     @jumping
+    async def test_whoever_watches_a_counter_that_is_just_leaving_is_not_told_that_it_is_gone(self) -> None:
+        async with stage() as s:
+            await s.call(operation(amount=5))
+            s.watch("votes")
+            await settle()
+            s.place(2, "other")
+            await s.work()
+            assert [position.seq for position in s.link.positions] == [1]
+
+    @jumping
     async def test_every_watcher_hears_everything_until_it_leaves(self) -> None:
         async with stage() as s:
             other = RecordingLink("other")
