@@ -9,6 +9,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -23,6 +24,7 @@ from actors.settings import ActorSettings
 from gateway.config import LOOPBACK, ConfigError, Settings
 
 FOLLOW_S = 0.25
+REACH_S = 3.0
 STOP_S = 12.0  # The longest that stopping may take.
 OBJECT_STORE_BYTES = 80 * 2**20  # The least that Ray takes; nothing of ours goes through it.
 
@@ -36,6 +38,7 @@ class CannotStart(Exception):
 def serve(settings: Settings) -> int:
     """Run the service until SIGINT or SIGTERM. Returns the exit code."""
     terminal = os.fdopen(os.dup(2), "w", buffering=1)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # While it starts; `_run` knows better.
     _use_token(settings)
     try:
         data = _prepare(settings)
@@ -54,6 +57,9 @@ def serve(settings: Settings) -> int:
     except (CannotStart, AlreadyRunning, ConfigError) as error:
         print(f"counters: {error}", file=terminal)
         return 1
+    except KeyboardInterrupt:
+        print("stopped while starting", file=terminal)
+        return 130
     return 0
 
 
@@ -112,6 +118,7 @@ def _ray(settings: Settings) -> Iterator[str]:
     from actors.directory import NAMESPACE
 
     local = settings.address == "local"
+    _reach(settings.address)
     try:
         if local:
             _leave_out()
@@ -128,10 +135,23 @@ def _ray(settings: Settings) -> Iterator[str]:
     except (ConnectionError, RuntimeError, ValueError) as error:
         hint = "" if local else "; is there a Ray? `ray start --head` starts one"
         raise CannotStart(f"cannot connect to Ray at {settings.address}: {str(error).splitlines()[0]}{hint}") from error
+    except KeyboardInterrupt:
+        ray.shutdown()
+        raise
     try:
         yield ray.get_runtime_context().get_node_id()
     finally:
         ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """See whether somebody listens at HOST:PORT; Ray would try for minutes before it said no."""
+    host, _, port = address.rpartition(":")
+    if host:
+        try:
+            socket.create_connection((host, int(port)), REACH_S).close()
+        except (OSError, ValueError) as error:
+            raise CannotStart(f"cannot connect to Ray at {address}: {error}; `ray start --head` starts one") from error
 
 
 def _leave_out() -> None:
