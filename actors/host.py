@@ -69,7 +69,7 @@ class Host:
         elif isinstance(message, Query):
             asyncio.get_running_loop().create_task(self._answer(link, message))
         elif isinstance(message, Watch):
-            asyncio.get_running_loop().create_task(self._watch(link, message.positions))
+            asyncio.get_running_loop().create_task(self._watch(link, message.positions, message.claim))
         elif isinstance(message, Unwatch):
             for name in message.names:
                 self._forget_watcher(link, name)
@@ -260,22 +260,22 @@ class Host:
         status, body = await self.query(query)
         link.answer(query.tag, status, body)
 
-    async def _watch(self, link: HostEnd, positions: Sequence[tuple[str, int, int]]) -> None:
+    async def _watch(self, link: HostEnd, positions: Sequence[tuple[str, int, int]], claim: bool) -> None:
         for name, _, _ in positions:
             self._watchers.setdefault(name, set()).add(link)
-        asleep = [name for name, _, _ in positions if self._state(name) is None]
+        names = [name for name, _, _ in positions]
         try:
-            # Also a barrier: a commit that is under way made no events for this link, and is over when this returns.
-            rows = await self._storage.call(self._store.read, asleep)
-            states = {name: queries.from_row(row) for name, row in rows.items()}
-            states |= {name: state for name, _, _ in positions if (state := self._state(name)) is not None}
+            if claim:
+                # An earlier owner could still commit, and its event would reach nobody. Now it cannot.
+                await self._storage.call(self._store.claim, [name for name in names if name not in self._activations])
+            states = await self._states(names)
             behind = []
             for name, id, seq in positions:
                 state = states.get(name)
                 if state is not None and id == state.id and 0 <= seq < state.shown.seq:
                     behind.append((state, name, seq))
                 else:
-                    link.place(queries.snapshot(name, state))
+                    link.place(queries.snapshot(name, state, id))
             found = await self._storage.call(_missed, self._store, behind) if behind else []
         except StorageError as error:
             # The gateway would wait for ever for a position that never comes; a new link asks again.
@@ -287,6 +287,18 @@ class Host:
                 link.publish(each)
             else:
                 link.place(each)
+
+    async def _states(self, names: Sequence[str]) -> dict[str, State]:
+        """The committed state of those counters that there are.
+
+        A commit that is under way when this is called is part of it: reading waits for its turn behind the commit.
+        """
+        asleep = {name for name in names if self._state(name) is None}
+        rows = await self._storage.call(self._store.read, list(asleep))
+        states = {name: queries.from_row(row) for name, row in rows.items()}
+        states |= {name: state for name in names if (state := self._state(name)) is not None}
+        left = [name for name in names if name not in states and name not in asleep]
+        return states | await self._states(left) if left else states
 
     def _forget_watcher(self, link: HostEnd, name: str) -> None:
         links = self._watchers.get(name)

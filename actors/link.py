@@ -111,7 +111,7 @@ class HostEnd(asyncio.Protocol):
                     self._host.receive(self, message)
                 else:
                     self._welcome(message)
-        except (LinkBroken, msgspec.MsgspecError) as error:
+        except (LinkBroken, msgspec.MsgspecError, UnicodeDecodeError) as error:
             log.warning("action=cut_link gateway=%s reason=%s", self.gateway, error)
             self.close()
 
@@ -221,7 +221,7 @@ class GatewayEnd(asyncio.Protocol):
         try:
             for payload in self._reader.feed(data):
                 self._on_message(_decode_up(payload))
-        except (LinkBroken, msgspec.MsgspecError) as error:
+        except (LinkBroken, msgspec.MsgspecError, UnicodeDecodeError) as error:
             log.warning("action=cut_link reason=%s", error)
             self.close()
 

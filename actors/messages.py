@@ -63,6 +63,7 @@ class Watch(msgspec.Struct, tag=4, array_like=True):
     """Send the events of these counters from now on, beginning with those after the given position."""
 
     positions: list[tuple[str, int, int]]  # Name, counter id and seq of the last event seen; id -1: none yet.
+    claim: bool = False  # Their owner may have changed lately: see to it that an earlier one cannot commit any more.
 
 
 class Unwatch(msgspec.Struct, tag=5, array_like=True):
@@ -109,6 +110,7 @@ class Position(msgspec.Struct, tag=9, array_like=True):
     counter_id: int
     seq: int
     snapshot: bytes
+    asked: int = -1  # The counter id that was asked for; what was read is newer than that.
 
 
 class Heartbeat(msgspec.Struct, tag=10, array_like=True):

@@ -85,13 +85,15 @@ def _page(store: Store, query: Query) -> bytes:
     return _json(page)
 
 
-def snapshot(name: str, state: State | None) -> Position:
-    """Where a counter stands, with its state as a client would be shown it."""
+def snapshot(name: str, state: State | None, asked: int = -1) -> Position:
+    """Where a counter stands, with its state as a client would be shown it; for somebody who asked for a counter id."""
     if state is None:
         never = encoding.metadata(0, name.encode(), 0, b"", b"", 0).replace(b'"createdAt":"","updatedAt":""', _NEVER)
-        return Position(name, 0, 0, encoding.snapshot(0, never, iso(0).encode()))
+        return Position(name, 0, 0, encoding.snapshot(0, never, iso(0).encode()), asked)
     shown = state.shown
-    return Position(name, state.id, shown.seq, encoding.snapshot(shown.value, shown.metadata, shown.at))
+    return Position(
+        name, state.id, shown.seq, encoding.snapshot(shown.value, shown.metadata, shown.at), asked
+    )
 
 
 _NEVER = b'"createdAt":null,"updatedAt":null'

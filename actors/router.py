@@ -35,6 +35,7 @@ TICK_S = 0.05  # How often deadlines are checked and homeless calls are tried ag
 IDLE_TICK_S = 0.5  # The same while nobody waits for anything.
 SILENCE_S = 1.5  # A link that brings nothing for so long, not even a heartbeat, leads to a frozen host.
 RECONNECT_S = 0.02
+UNSETTLED_S = 60.0  # So long after a change of the table somebody may still work by an earlier one.
 
 Deliver = Callable[[int, bytes], None]
 
@@ -115,6 +116,7 @@ class Router:
         self._homeless: list[Operation | Query] = []
         self._watched: dict[str, str | None] = {}  # Name → host that was told.
         self._flushing = False
+        self._moved_at = 0.0
         self._ticker = self._loop.call_later(TICK_S, self._tick)
         directory.subscribe(self._follow)
         self._follow()
@@ -288,6 +290,7 @@ class Router:
     def _follow(self) -> None:
         """The table has changed: open and close lanes, and let everything that waits look for its host again."""
         hosts = self._directory.placement.hosts
+        self._moved_at = self._loop.time()
         for id, lane in list(self._lanes.items()):
             if hosts.get(id) != lane.entry:
                 del self._lanes[id]
@@ -356,7 +359,8 @@ class Router:
         if names and lane.end is not None:
             for name in names:
                 self._watched[name] = lane.entry.id
-            lane.end.send(Watch([(name, *self._listener.position(name)) for name in names]))
+            positions = [(name, *self._listener.position(name)) for name in names]
+            lane.end.send(Watch(positions, self._loop.time() - self._moved_at < UNSETTLED_S))
 
     def _ended(self, lane: _Lane) -> None:
         """The link is gone: whatever it carried may or may not have happened."""

@@ -299,6 +299,10 @@ class Hub:
             return
         there = (position.counter_id or -1, position.seq)
         deleted = there[0] == -1 and channel.counter_id > 0
+        if deleted and position.asked != channel.counter_id:
+            # Asked before we knew of this life, so it may have been read before it began.
+            self._catch_up(channel)
+            return
         if deleted or there > (channel.counter_id, channel.seq):
             # Too much was missed, or the counter was deleted or made anew. The newest state stands for all of it.
             channel.counter_id, channel.seq = there

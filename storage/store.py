@@ -93,6 +93,8 @@ class SqlStore:
         self._driver: Any = self._connection.connection.driver_connection
 
     def claim(self, names: Sequence[str]) -> list[CounterRecord]:
+        if not names:
+            return []
         with self._transaction() as driver:
             rows = statements.run(driver, statements.claim, [(name,) for name in names])
         return [CounterRecord(*row) for row in rows]
