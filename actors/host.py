@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from actors import queries
@@ -26,6 +26,7 @@ from storage.thread import StorageThread
 
 ROUND_MAX = 1_000  # Operations in one transaction: past it a commit takes longer than the callers should wait.
 AUDIT_S = 5.0  # One query for all that is resident: 10 ms for 10,000 counters.
+TELL_AGAIN_S = 0.5
 INBOX_MAX = 20_000  # Operations waiting. Then links are not read until half of them are done.
 HEARTBEAT_S = 0.5  # Gateways give up on a silent host after three of them.
 
@@ -46,6 +47,7 @@ class Host:
         self._activations: dict[str, Activation] = {}
         self._watchers: dict[str, set[HostEnd]] = {}
         self._links: set[HostEnd] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._paused = False
         self._moved = False
         self._leaving: set[str] = set()
@@ -67,9 +69,9 @@ class Host:
         if isinstance(message, Operate):
             self._admit(link, message.version, message.operations)
         elif isinstance(message, Query):
-            asyncio.get_running_loop().create_task(self._answer(link, message))
+            self._spawn(self._answer(link, message))
         elif isinstance(message, Watch):
-            asyncio.get_running_loop().create_task(self._watch(link, message.positions, message.claim))
+            self._spawn(self._watch(link, message.positions, message.claim))
         elif isinstance(message, Unwatch):
             for name in message.names:
                 self._forget_watcher(link, name)
@@ -131,7 +133,8 @@ class Host:
 
     async def run(self) -> None:
         """Work until cancelled."""
-        aside = [asyncio.create_task(self._beat()), asyncio.create_task(self._audit())]
+        self._spawn(self._beat())
+        self._spawn(self._audit())
         try:
             while True:
                 if not self._inbox and not self._moved:
@@ -141,7 +144,7 @@ class Host:
                     self._release()
                 await self._round(self._take())
         finally:
-            for task in aside:
+            for task in self._tasks:
                 task.cancel()
             self._storage.close()
             self._store.close()
@@ -186,8 +189,12 @@ class Host:
                 fenced = await pending
             except StorageError as error:
                 log.error("action=commit_failed host=%s error=%s", self.id, error)
+                watched = [name for name in round.touched if name in self._watchers]
                 round.abandon(Status.UNAVAILABLE)
                 self._inbox.extendleft(reversed(round.deferred))
+                if watched:
+                    # It may have happened all the same, and then its events are owed.
+                    self._spawn(self._tell(watched))
                 return
         # Everything below here is durable. Nothing above here may leave.
         if fenced:
@@ -227,13 +234,9 @@ class Host:
                 self._leaving.update(stale)
                 self._moved = True
                 self._arrived.set()
-                rows = await self._storage.call(self._store.read, stale)
+                await self._tell(stale)
             except StorageError as error:
                 log.warning("action=audit_failed host=%s error=%s", self.id, error)
-                continue
-            for name, row in rows.items():
-                for link in self._watchers.get(name, ()):
-                    link.place(queries.snapshot(name, queries.from_row(row)))
 
     def _release(self) -> None:
         """Let go of the counters that leave. Between rounds, because a round relies on what it has loaded."""
@@ -267,7 +270,8 @@ class Host:
         try:
             if claim:
                 # An earlier owner could still commit, and its event would reach nobody. Now it cannot.
-                await self._storage.call(self._store.claim, [name for name in names if name not in self._activations])
+                mine = self._activations.keys() - self._leaving
+                await self._storage.call(self._store.claim, [name for name in names if name not in mine])
             states = await self._states(names)
             behind = []
             for name, id, seq in positions:
@@ -287,6 +291,25 @@ class Host:
                 link.publish(each)
             else:
                 link.place(each)
+
+    async def _tell(self, names: Sequence[str]) -> None:
+        """Tell those who watch where these counters stand, as soon as storage says so."""
+        while True:
+            try:
+                states = await self._states(names)
+                break
+            except StorageError as error:
+                log.warning("action=tell_failed host=%s error=%s", self.id, error)
+                await asyncio.sleep(TELL_AGAIN_S)
+        for name in names:
+            for link in self._watchers.get(name, ()):
+                link.place(queries.snapshot(name, states.get(name)))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have it done beside the rounds; the loop itself would hold the task only weakly."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _states(self, names: Sequence[str]) -> dict[str, State]:
         """The committed state of those counters that there are.

@@ -212,6 +212,11 @@ class Round:
         )
 
     @property
+    def touched(self) -> list[str]:
+        """The counters that changed."""
+        return list(self._touched)
+
+    @property
     def judged(self) -> list[tuple[int, int]]:
         """Counters (id, epoch) whose ownership the commit does not prove, but of which something is said."""
         return [(each.id, each.epoch) for name, each in self._judged.items() if name not in self._touched]

@@ -57,6 +57,11 @@ def pss_of(peer: Peer, kind: str) -> int:
     return sum(psutil.Process(pid).memory_full_info().pss for pid in found)
 
 
+def open_files_of(peer: Peer, kind: str) -> int:
+    """How many files, sockets included, the processes of one kind have open."""
+    return sum(psutil.Process(pid).num_fds() for pid in pids_of(peer, kind))
+
+
 @contextmanager
 def service(url: str | None = None, pid: int | None = None, core: int = 0) -> Iterator[Peer]:
     """The service at `url`, whose first process is `pid`; without a URL a new one, held on `core`, until the end."""

@@ -16,13 +16,32 @@ IN_FLIGHT_MAX = 900  # A session may have 1,000 operations without an answer; a 
 TICK_S = 0.005  # Events leave in groups of what falls due in so many seconds.
 
 
+class _Operator(Writer):
+    """A writer that survives errors: it counts them."""
+
+    errors = 0
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        if frame.msg_type != WSMsgType.TEXT:
+            return
+        message = frame.get_payload_as_bytes()
+        if message.startswith(b'{"type":"error"'):
+            self.errors += 1
+            sent_at = self._sent_at.pop(msgspec.json.decode(message)["id"].encode(), None)
+            if sent_at is not None:
+                self._latencies.append(perf_counter() - sent_at)
+        elif not message.startswith(b'{"type":"snapshot"'):  # Said to who came while the owner was away.
+            super().on_ws_frame(transport, frame)
+
+
 class Source:
     """Increments one counter at a rate, whatever the answers do. It alone writes: the n-th operation has seq n."""
 
     def __init__(self, stage: Stage, counter: str) -> None:
         self._stage = stage
-        self._writer = Writer(0, [], stage.fail)
         self.counter = counter
+        self.latencies: list[float] = []  # Of the answers, in seconds.
+        self._writer = _Operator(0, self.latencies, stage.fail)
         self.sent_at: list[float] = []  # By seq, the first at index 0; `perf_counter` seconds.
         self.held_back = 0  # Operations that were due and not sent, because too many had no answer.
 
@@ -35,13 +54,17 @@ class Source:
     def acknowledged(self) -> int:
         return self._writer.acknowledged
 
-    def send(self, count: int = 1) -> None:
-        """Send so many operations, unless too many have no answer."""
-        for _ in range(count):
-            if len(self.sent_at) - self._writer.acknowledged >= IN_FLIGHT_MAX:
-                self.held_back += 1
-            else:
-                self.sent_at.append(self._writer.send())
+    @property
+    def errors(self) -> int:
+        """Operations that were answered with an error."""
+        return self._writer.errors
+
+    def send(self) -> None:
+        """Send one operation, unless too many have no answer."""
+        if len(self.sent_at) - self.acknowledged - self.errors >= IN_FLIGHT_MAX:
+            self.held_back += 1
+        else:
+            self.sent_at.append(self._writer.send())
 
     async def run(self, events_per_s: float, seconds: float) -> None:
         """Send at a rate for a time."""
@@ -129,7 +152,7 @@ class Reader(_Listener):
         event = _decode(frame.get_payload_as_memoryview())
         if event.metadata is None:
             self._fail(UnexpectedMessage(frame.get_payload_as_utf8_text()))
-        else:
+        elif event.type != "snapshot":
             self.latencies.append(now - self._sent_at[event.metadata.operationCount - 1])
 
 

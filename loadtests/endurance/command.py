@@ -19,6 +19,9 @@ from loadtests.endurance import floods, leak, resume, slow_readers
 from loadtests.endurance.verdict import Verdict
 from loadtests.service import service
 
+SETTLE_MAX_S = 20
+IDLE_SHARE = 0.1  # Of one core: what a service at rest uses at most.
+
 Run = Callable[[Stage, bool, Verdict], Awaitable[None]]
 
 COMMANDS: Mapping[str, Run] = {
@@ -50,7 +53,9 @@ def run(command: str, peer: Peer, quick: bool, quiet: bool = False) -> Verdict:
     began = time.monotonic()
 
     async def on_stage() -> None:
-        await COMMANDS[command](Stage(peer, Extent()), quick, verdict)
+        stage = Stage(peer, Extent())
+        await _settle(stage)
+        await COMMANDS[command](stage, quick, verdict)
 
     gc.collect()
     gc.freeze()
@@ -63,6 +68,16 @@ def run(command: str, peer: Peer, quick: bool, quiet: bool = False) -> Verdict:
         gc.enable()
     verdict.figure("time taken", time.monotonic() - began, "s")
     return verdict
+
+
+async def _settle(stage: Stage) -> None:
+    """Wait for the end of what a start leaves behind: workers that Ray keeps ready, first metrics."""
+    for _ in range(SETTLE_MAX_S):
+        before = stage.read()
+        await stage.pause(1.0)
+        spent = stage.read() - before
+        if spent.server_cpu_s < IDLE_SHARE * spent.at_s:
+            return
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -67,11 +67,10 @@ def close_code(payload: bytes) -> int:
     return int.from_bytes(payload[:2], "big") if len(payload) >= 2 else 1005
 
 
-async def upgraded(port: int, path: str, receive_buffer: int | None = None) -> socket.socket:
-    """A TCP connection that has become a WebSocket. Nothing reads it until somebody does.
+async def upgraded(port: int, path: str, receive_buffer: int | None = None) -> tuple[socket.socket, bytes]:
+    """A TCP connection that has become a WebSocket, and what came with the answer: the beginning of frames.
 
-    `receive_buffer` is the kernel's, in bytes. Raises `RefusedError`. The service says nothing by itself before there
-    is an event, so that what came with the answer, the beginning of frames, is rare; it is dropped.
+    Nothing reads it until somebody does. `receive_buffer` is the kernel's, in bytes. Raises `RefusedError`.
     """
     loop = asyncio.get_running_loop()
     one = socket.socket()
@@ -88,12 +87,13 @@ async def upgraded(port: int, path: str, receive_buffer: int | None = None) -> s
                 raise ConnectionError(f"no answer to a handshake, but {data[:200]!r}")
             data += more
         status = int(data[9:12])
+        begun = data.partition(_HEAD_END)[2]
         if status != 101:
-            raise RefusedError(status, data.partition(_HEAD_END)[2])
+            raise RefusedError(status, begun)
     except BaseException:
         one.close()
         raise
-    return one
+    return one, begun
 
 
 def handshake(path: str) -> bytes:

@@ -65,7 +65,7 @@ async def run(stage: Stage, quick: bool, verdict: Verdict) -> None:
     at_first = pss_of(stage.peer, "gateway")
 
     path = f"/ws/counter/{counter}"
-    slow = await stage.all_of([upgraded(stage.peer.port, path) for _ in range(size.slow)])
+    slow = [one for one, _ in await stage.all_of([upgraded(stage.peer.port, path) for _ in range(size.slow)])]
     weigher = asyncio.create_task(_peak(stage))
     filling = await _fill(play)
     held = unsent(stage.peer.port)
@@ -159,6 +159,7 @@ class _Drainer(asyncio.Protocol):
     def __init__(self) -> None:
         self.wanted = -1
         self.closed = False  # By the service.
+        self._closing = False  # By us.
         self._tail = b""
 
     @property
@@ -178,13 +179,14 @@ class _Drainer(asyncio.Protocol):
         self._tail = (self._tail + data)[-TAIL:]
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.closed = True
+        self.closed = not self._closing
 
     def say_alive(self) -> None:
         if not self.closed:
             self._transport.write(client_frame(b"", PONG))
 
     def close(self) -> None:
+        self._closing = True
         self._transport.close()
 
 

@@ -35,10 +35,10 @@ def test_a_service_in_a_cluster_and_every_counter_in_an_actor_of_its_own(tmp_pat
         assert service.call("getValue", {"name": "votes"}) == {"name": "votes", "value": 191}
 
         text = tmp_path / "text"
-        text.write_text("the cat and the dog and the bird\n" * 2)
-        assert "16" in head.run("examples/ray_word_count.py", text)
-        words = service.call("getValues", {"names": ["word:the", "word:and", "word:cat"]})["values"]
-        assert words == {"word:the": 6, "word:and": 4, "word:cat": 2}
+        text.write_text("the cat, the cat\n" * 2)
+        assert "words counted: 8" in head.run("examples/ray_word_count.py", text)
+        words = service.call("getValues", {"names": ["word:the", "word:cat"]})["values"]
+        assert words == {"word:the": 4, "word:cat": 4}
 
         run = run_command(
             "serve", "--port", str(free_port()), "--data-dir", tmp_path / "other", "--address", head.address,

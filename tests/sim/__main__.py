@@ -6,7 +6,7 @@ import logging
 import sys
 from time import perf_counter
 
-from tests.sim.world import World
+from tests.sim.world import Plan, World
 from tests.support.loop import run
 
 
@@ -34,11 +34,11 @@ def search(first: int, last: int) -> int:
     return bool(failed)
 
 
-def played(seed: int) -> list[str]:
+def played(seed: int, plan: Plan | None = None) -> list[str]:
     """The complaints about one run."""
 
     async def play() -> list[str]:
-        return await World(seed).run()
+        return await World(seed, plan=plan).run()
 
     try:
         return run(play())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from random import Random
 from typing import Any, TypeVar
 
@@ -62,6 +63,9 @@ class Disk:
 
     def call(self, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
         future: asyncio.Future[T] = self._loop.create_future()
+        if self._dead:
+            future.cancel()
+            return future
         self._waiting.add(future)
         future.add_done_callback(self._waiting.discard)
         self._jobs.append((future, function, arguments))
@@ -86,10 +90,8 @@ class Disk:
         self._dead = True
         if self._jobs and self._chance.random() < 0.5:
             _, function, arguments = self._jobs[0]
-            try:
+            with suppress(StorageUnavailable):  # A repeated id may be refused.
                 function(*arguments)
-            except StorageUnavailable:
-                pass  # A repeated id, refused.
         self._jobs.clear()
         for future in list(self._waiting):
             future.cancel()

@@ -31,7 +31,7 @@ from tests.support.stream import Stream
 
 NAMES = ("free", "tight", "capped", "mortal")
 STORM_S = 4.0  # How long things go wrong.
-CALM_S = 3.0  # How long they may take to come to rest.
+CALM_S = 11.0  # How long they may take to come to rest: two audits of a host.
 SECRET = "secret"
 
 
@@ -55,6 +55,16 @@ class Plan:
         self.faults_every_s = chance.choice((0.1, 0.4, 1.0))
         self.late_tables = chance.random() < 0.5
         self.deletions = chance.random() < 0.3
+
+    @classmethod
+    def of_moves(cls, seed: int) -> Plan:
+        """Owners change all the time, everybody hears of it late, and nobody has patience."""
+        plan = cls(seed)
+        plan.hosts, plan.gateways, plan.late_tables = 3, 2, True
+        plan.delay_s, plan.disk_s, plan.pause_s = 0.1, 0.2, 0.0
+        plan.clients, plan.operations = 6, 15
+        plan.faults, plan.faults_every_s = ["banish_one", "freeze", "dedicate", "cut"], 0.2
+        return plan
 
 
 class SimDirectory:
@@ -183,16 +193,22 @@ class Subscriber:
         self.name = self.chance.choice(NAMES)
         self.session: Session | None = None
         self.gateway: SimGateway | None = None
+        self.visits = 0
         self.label = f"subscriber {number}"
         self.rate = self.chance.choice((0, 0, 0, 5))
         self.filters = self.chance.choice((None, None, None, frozenset({"increment"})))
         self.stream = Stream(world.journal.truth(self.name), complete=self.filters is None)
 
-    def write(self, data: bytes) -> None:
-        try:
-            self.stream.take(data)
-        except (AssertionError, KeyError) as error:
-            self.world.complain(f"{self.label} of {self.name}: {error}")
+    def writer(self, stream: Stream) -> Callable[[bytes], None]:
+        """Where the socket of one session ends."""
+
+        def write(data: bytes) -> None:
+            try:
+                stream.take(data)
+            except (AssertionError, KeyError) as error:
+                self.world.complain(f"{self.label} of {self.name}: {error!r}")
+
+        return write
 
     async def live(self) -> None:
         """Join, stay for a while, perhaps leave and come back."""
@@ -205,11 +221,13 @@ class Subscriber:
             self.leave()
 
     async def join(self) -> None:
-        gateway = self.gateway = self.chance.choice([each for each in self.world.gateways if each.open])
+        self.visits += 1
+        visit = self.visits
+        gateway = self.gateway = self.chance.choice(self.world.gateways)
         wish = self.chance.choice(("plain", "snapshot", "since"))
         await gateway.hub.open(self.name, 0.5)
-        if not gateway.open:  # It stopped while the handshake was on its way.
-            await self.join()
+        if visit != self.visits:  # It has left again, or the gateway has stopped, while the handshake was on its way.
+            gateway.hub.opened(self.name)
             return
         channel: Any = gateway.hub._channels[self.name]
         placed = channel.placed.is_set() and channel.catching_up is False
@@ -219,14 +237,15 @@ class Subscriber:
             seen, since = self.stream.seen, self.stream.seen.seq
         joined = len(truth.events) if placed and wish == "plain" else None
         self.stream = Stream(truth, seen, joined, self.filters is None)
-        self.session = Session(
-            gateway.services, self.name, self.write, filters=self.filters, rate=0 if since is not None else self.rate
-        )
+        rate = 0 if since is not None else self.rate
+        write = self.writer(self.stream)
+        self.session = Session(gateway.services, self.name, write, filters=self.filters, rate=rate)
         self.session.subscribe(self.name, wish == "snapshot", since)
         gateway.hub.opened(self.name)
         self.world.trace(f"{self.label} joins {self.name} at {gateway.id}: {wish} {since}")
 
     def leave(self) -> None:
+        self.visits += 1
         if self.session is not None:
             self.session.end()
             self.session = None
@@ -243,9 +262,9 @@ class Subscriber:
 class World:
     """One run."""
 
-    def __init__(self, seed: int, trace: bool = False) -> None:
+    def __init__(self, seed: int, trace: bool = False, plan: Plan | None = None) -> None:
         self.seed = seed
-        self.plan = Plan(seed)
+        self.plan = plan or Plan(seed)
         self.chance = Random(f"{seed}/world")
         self.loop: JumpingLoop = current()
         self.lines: list[str] | None = [] if trace else None
@@ -374,7 +393,7 @@ class World:
         self.loop.create_task(gateway.router.close())
         self.gateways.append(SimGateway(self, f"{gateway.id}'"))
         for subscriber in self.subscribers:
-            if subscriber.gateway is gateway and subscriber.session is not None:
+            if subscriber.gateway is gateway:
                 subscriber.leave()
                 self.loop.create_task(subscriber.join())
 
@@ -454,6 +473,7 @@ class World:
 
     def heal(self) -> None:
         self.trace("everything heals")
+        self.auditor.calm_since = min(self.auditor.calm_since, self.loop.time() + 1.0)
         for host in self.hosts:
             host.disk.failures = 0.0
             host.thaw()
@@ -490,4 +510,3 @@ class World:
             host.task.cancel()
             with suppress(asyncio.CancelledError):
                 await host.task
-

@@ -49,7 +49,7 @@ class JumpingLoop(asyncio.SelectorEventLoop):
         self.set_exception_handler(self._complain)
 
     def _complain(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        self.complaints.append(f"{context['message']}: {context.get('exception')!r}")
+        self.complaints.append(f"{context['message']}: {context.get('exception') or context.get('task')!r}")
 
     def time(self) -> float:
         return self._jumping.now

@@ -129,6 +129,11 @@ class Transport(asyncio.Transport):
         if kept:
             self.way.append(kept)
 
+    def die(self) -> None:
+        """The process at this end is gone: nothing is heard here any more, not even that it is over."""
+        self.way.clear()
+        self.lost = self._closing = True
+
     def cut(self) -> None:
         """This end is lost when the rest of what is on its way has arrived."""
         self.lose_some()
@@ -140,7 +145,7 @@ class Transport(asyncio.Transport):
         return self.connection.loop
 
     def _expect(self, piece: bytes) -> None:
-        if not self.lost:
+        if not self.lost and not self._ended:  # What is written into a cut cable goes nowhere.
             self.way.append(piece)
             self._later(self.connection.weather.delay_s())
 
@@ -221,12 +226,13 @@ class Network:
         self._listeners[path] = factory
 
     def deafen(self, path: str) -> None:
-        """Nobody listens there any more, and whoever was connected finds out."""
+        """The process that listens there is gone, and whoever was connected finds out."""
         self._listeners.pop(path, None)
         self.frozen.discard(path)
         for connection in self.at(path):
             connection.frozen = False
-            connection.cut()
+            connection.far.die()
+            connection.near.cut()
 
     def at(self, path: str) -> list[Connection]:
         return [connection for connection in self.connections if connection.path == path]

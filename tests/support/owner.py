@@ -50,15 +50,16 @@ class Owner:
         events = [self.truth.events[Place(life, seq)] for seq in range(first, last + 1)]
         return Burst(self.name, life, first, [event["type"] for event in events], [encode(event) for event in events])
 
-    def position(self) -> Position:
+    def position(self, asked: int = -1) -> Position:
+        """Where the counter stands; `asked`: which life of it whoever asked knew of."""
         state = {"value": self.value, "metadata": self._metadata(), "timestamp": self._time()}
-        return Position(self.name, self.id, self.seq, encode({"type": "snapshot"} | state))
+        return Position(self.name, self.id, self.seq, encode({"type": "snapshot"} | state), asked)
 
     def missed(self, id: int, seq: int) -> Burst | Position:
         """What somebody who stands there has missed."""
         if self.id and id == self.id and 0 <= seq < self.seq and self.seq - seq <= self._missed_max:
             return self.burst(seq + 1, self.seq)
-        return self.position()
+        return self.position(id)
 
     def answer(self, query: Query) -> bytes:
         """The body of an answer to the hub."""

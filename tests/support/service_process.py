@@ -116,6 +116,10 @@ class Family:
         """The process ids of those whose command line begins like this."""
         return [process.pid for process in self.processes() if _title(process).startswith(title)]
 
+    def titles(self) -> list[str]:
+        """The command lines of those that run now."""
+        return [_title(process) for process in self.processes()]
+
     def kill(self) -> None:
         """`kill -9` for all of them, and wait until they are gone."""
         wait_for("every killed process is gone", lambda: not self._kill_all(), 10)
@@ -152,6 +156,7 @@ class Service:
         self.output = self.scratch / "terminal.log"
         self.family = Family()
         self.command: subprocess.Popen[bytes] | None = None
+        self._printed = 0  # Where in its output the newest start begins.
 
     @property
     def url(self) -> str:
@@ -175,6 +180,7 @@ class Service:
         flags = [f"--{name.replace('_', '-')}={value}" for name, value in self.settings.items()]
         marked = self.family.environment(RAY_TMPDIR=str(self.scratch), TMPDIR=str(temporary), **more)
         with self.output.open("ab") as output:
+            self._printed = output.tell()
             self.command = subprocess.Popen(
                 command("serve", "--port", str(self.port), "--data-dir", self.data_dir, *flags),
                 cwd=ROOT,
@@ -201,7 +207,8 @@ class Service:
         assert self.command is not None
         if self.command.poll() is not None:
             raise AssertionError(f"the service ended with {self.command.returncode}:\n{self.tail()}")
-        return self.ready()
+        # One gateway answers before the others are there; the line is printed when all of them are.
+        return b"Durable Counters at " in self.output.read_bytes()[self._printed :] and self.ready()
 
     def ready(self) -> bool:
         """Whether `/readyz` says so."""

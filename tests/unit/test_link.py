@@ -162,6 +162,7 @@ class TestTheHostsEnd:
             bytes(frame(Unwatch(["x"]))),
             bytes(frame(Operate(1, []))),
             (3).to_bytes(4, "big") + b"\xc1\xc1\xc1",
+            (5).to_bytes(4, "big") + b"\x93\x01\xa1\xff\xa0",
             (0).to_bytes(4, "big"),
             b"GET / HTTP/1.1\r\n\r\n",
             (FRAME_MAX + 1).to_bytes(4, "big"),
@@ -257,9 +258,10 @@ class TestTheGatewaysEnd:
             end.data_received(stream[start : start + size])
         assert heard == messages
 
-    def test_garbage_ends_the_link(self) -> None:
+    @pytest.mark.parametrize("payload", [b"\xc1\xc1\xc1", b"", b"\x92\x06\xa1\xff", b"\x92\x01\xa1x"])
+    def test_garbage_ends_the_link(self, payload: bytes) -> None:
         end, transport, heard = self.end()
-        end.data_received((3).to_bytes(4, "big") + b"\xc1\xc1\xc1")
+        end.data_received(len(payload).to_bytes(4, "big") + payload)
         assert (transport.aborted, heard) == (True, [])
 
     def test_the_end_is_told_once(self) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from actors import host as host_module
 from actors.core.policy import VALUE_MAX
 from actors.host import AUDIT_S
-from actors.messages import Operation, Status
+from actors.messages import Operation, Status, Watch
 from storage.memory import MemoryStore
 from storage.records import Commit, CounterWrite
 from tests.support.link import RecordingLink
@@ -183,7 +183,7 @@ class TestFailedCommits:
             assert len(s.link.events) == seen
             tag = s.send(operation())[0]
             await settle()
-            assert s.thread.names == ["prepare"]
+            assert "prepare" in s.thread.names
             await s.work()
             assert s.link.value(tag) == 6
 
@@ -200,6 +200,23 @@ class TestFailedCommits:
             answers = await s.call(again(other), operation(), again(one))
             assert [body["value"] for _, body in answers] == [12, 13, 5]
             assert [body["metadata"]["operationCount"] for _, body in answers] == [2, 3, 1]
+
+    @jumping
+    async def test_watchers_hear_of_a_commit_that_happened_and_seemed_to_fail(self) -> None:
+        async with stage() as s:
+            s.watch("votes")
+            await s.work()
+            one = operation(amount=5)
+            s.send(one)
+            await settle()
+            await s.thread.finish("prepare")
+            job = s.thread.take("commit")
+            job.work()
+            await job.fail()
+            await s.call(again(one))
+            told = [position.seq for position in s.link.positions]
+            told += [burst.seq + len(burst.bodies) - 1 for burst in s.link.bursts]
+            assert max(told) == 1
 
     @jumping
     async def test_counters_that_were_only_read_in_the_failed_round_stay(self) -> None:
@@ -790,6 +807,24 @@ class TestWatching:
             told = [burst.seq + len(burst.bodies) - 1 for burst in s.link.bursts]
             told += [position.seq for position in s.link.positions]
             assert max(told) == 2
+
+    @jumping
+    async def test_whoever_watches_after_a_move_is_told_when_nobody_else_can_commit_any_more(self) -> None:
+        """Even while a round is under way, and what has moved to and fro is still in memory."""
+        for busy in (False, True):
+            async with stage() as s:
+                await s.call(operation(amount=5))
+                if busy:
+                    s.send(operation(name="other"))
+                    await settle()
+                s.place(2, "other")
+                [stolen] = s.store.claim(["votes"])
+                s.place(3, "h")
+                s.host.receive(s.link, Watch([("votes", stolen.id, 1)], True))  # type: ignore[arg-type]
+                await s.work()
+                late = Commit([CounterWrite(stolen.id, stolen.epoch, 9, 2, 1)])
+                assert s.link.positions[-1].seq == 1
+                assert s.store.commit(late) == {stolen.id}
 
     @jumping
     async def test_whoever_watches_a_counter_that_is_just_leaving_is_not_told_that_it_is_gone(self) -> None:
