@@ -245,6 +245,8 @@ class Host:
         self._moved = False
         for name in leaving:
             self._activations.pop(name, None)
+        for name in [name for name in self._watchers if not self._owns(name)]:
+            del self._watchers[name]  # Its watchers have been told of the new owner by the same table.
         if leaving:
             log.info("action=release host=%s counters=%d version=%d", self.id, len(leaving), self._placement.version)
 

@@ -35,6 +35,7 @@ TICK_S = 0.05  # How often deadlines are checked and homeless calls are tried ag
 IDLE_TICK_S = 0.5  # The same while nobody waits for anything.
 SILENCE_S = 1.5  # A link that brings nothing for so long, not even a heartbeat, leads to a frozen host.
 RECONNECT_S = 0.02
+ASK_AGAIN_S = (1.0, DEADLINE_S + 1)  # After a change of the table.
 UNSETTLED_S = 60.0  # So long after a change of the table somebody may still work by an earlier one.
 
 Deliver = Callable[[int, bytes], None]
@@ -117,6 +118,7 @@ class Router:
         self._watched: dict[str, str | None] = {}  # Name → host that was told.
         self._flushing = False
         self._moved_at = 0.0
+        self._again: list[asyncio.TimerHandle] = []
         self._ticker = self._loop.call_later(TICK_S, self._tick)
         directory.subscribe(self._follow)
         self._follow()
@@ -175,7 +177,8 @@ class Router:
 
     async def close(self) -> None:
         """End all links. Calls without an answer are answered UNAVAILABLE."""
-        self._ticker.cancel()
+        for timer in (self._ticker, *self._again):
+            timer.cancel()
         lanes, self._lanes = self._lanes, {}
         for lane in lanes.values():
             self._abandon(lane)
@@ -196,7 +199,7 @@ class Router:
         if lane is None:
             if owner is None and names is None:
                 self._directory.dedicate(message.name)  # type: ignore[union-attr]
-            self._homeless.append(message)
+            self._leave_homeless(message)
             return
         if isinstance(message, Operation):
             lane.operations.append(message)
@@ -257,7 +260,14 @@ class Router:
         call.lane = None
         if status == Status.UNAVAILABLE and isinstance(call.message, Operation):
             call.message.repeated = True  # A commit that failed may have happened all the same.
-        self._homeless.append(call.message)
+        self._leave_homeless(call.message)
+
+    def _leave_homeless(self, message: Operation | Query) -> None:
+        """Nobody takes it now; it is tried again in a moment."""
+        if not self._homeless:
+            self._ticker.cancel()
+            self._ticker = self._loop.call_later(TICK_S, self._tick)
+        self._homeless.append(message)
 
     # Time
 
@@ -305,28 +315,37 @@ class Router:
             lane.operations, lane.queries = [], []
         self._rehouse()
         self._move_watches()
+        for timer in self._again:
+            timer.cancel()
+        self._again = [self._loop.call_later(after, self._ask_again) for after in ASK_AGAIN_S]
 
     def _move_watches(self) -> None:
+        """Watch what has moved at its new place; at the old one it is watched until that host lets go of it.
+
+        Make before break: an owner that follows the table late may still commit, and its events are owed.
+        """
         owner = self._directory.placement.owner
         moved: dict[str, list[str]] = {}
-        left: dict[str, list[str]] = {}
         for name, told in self._watched.items():
             now = owner(name)
-            if now != told:
-                if now is not None:
-                    moved.setdefault(now, []).append(name)
-                if told is not None:
-                    left.setdefault(told, []).append(name)
-        for id, names in left.items():
+            if now is not None and now != told:
+                moved.setdefault(now, []).append(name)
+            elif now != told:
+                self._watched[name] = None
+        for id, names in moved.items():
             for name in names:
                 self._watched[name] = None
             lane = self._lanes.get(id)
             if lane is not None and lane.end is not None:
-                lane.end.send(Unwatch(names))
-        for id, names in moved.items():
-            lane = self._lanes.get(id)
-            if lane is not None and lane.end is not None:
                 self._tell(lane, names)
+
+    def _ask_again(self) -> None:
+        """Ask where everything stands: by now nobody works by an earlier table any more.
+
+        An owner that was frozen while its links were cut may commit when it thaws, and tells nobody.
+        """
+        for id, lane in self._lanes.items():
+            self._tell(lane, [name for name, told in self._watched.items() if told == id])
 
     async def _connect(self, lane: _Lane) -> None:
         entry = lane.entry

@@ -184,13 +184,14 @@ def _die_with(task: asyncio.Task[None]) -> None:
         os._exit(70)
 
 
-def start(settings: ActorSettings, hosts: int) -> None:
-    """Start supervisor and hosts in the connected Ray cluster and wait until the hosts are there.
-
-    Raises AlreadyRunning when the cluster runs a service already.
-    """
+def refuse_another() -> None:
+    """Raises AlreadyRunning when the connected Ray cluster runs a service already."""
     if SUPERVISOR in actor_names():
         raise AlreadyRunning("this Ray cluster already runs a counters service; `counters stop` ends it")
+
+
+def start(settings: ActorSettings, hosts: int) -> None:
+    """Start supervisor and hosts in the connected Ray cluster and wait until the hosts are there."""
     handle = ray.remote(SupervisorActor).options(**actor_options(SUPERVISOR, settings)).remote(settings)
     ray.get(handle.start_hosts.remote(hosts))
     version, table = 0, Table()

@@ -118,9 +118,12 @@ def bind(host: str, port: int, shared: bool) -> socket.socket:
 
 
 def drain(settings: Settings) -> None:
-    """Let the gateways end what they have begun."""
+    """Let the gateways end what they have begun, all at the same time."""
+    drained = []
     for name in names(settings):
         try:
-            ray.get(ray.get_actor(name, namespace=NAMESPACE).drain.remote(), timeout=DRAIN_S + 2)
-        except (ValueError, ray.exceptions.RayError) as error:
-            log.warning("action=drain_failed gateway=%s error=%s", name, type(error).__name__)
+            drained.append(ray.get_actor(name, namespace=NAMESPACE).drain.remote())
+        except ValueError:
+            log.warning("action=drain_failed gateway=%s error=gone", name)
+    if drained:
+        ray.wait(drained, num_returns=len(drained), timeout=DRAIN_S + 2)

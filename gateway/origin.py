@@ -34,6 +34,13 @@ class Origins:
         except ValueError:  # Not a host at all.
             return False
 
+    def knows(self, host: str | None) -> bool:
+        """Whether we are called this, as far as we can tell."""
+        try:
+            return self._hosts is None or host is None or urlsplit(f"//{host}").hostname in self._hosts
+        except ValueError:  # Not a host at all.
+            return False
+
     def foreign(self, origin: str | None, host: str | None) -> bool:
         """Whether an admitted request comes from another origin, and its page has to be told that it may read on."""
         return origin is not None and urlsplit(origin.lower()).netloc != (host or "").lower()

@@ -74,6 +74,9 @@ class Rpc:
                     origin = value.decode("latin-1")
                 elif name == b"host":
                     host = value.decode("latin-1")
+            if request.method == "GET" and not self._origins.knows(host):
+                # A page that points its own name here (DNS rebinding) sends no Origin with a GET.
+                raise Problem("FORBIDDEN", f"this service is not called {host}")
             if origin is not None:
                 headers = self._cors(origin, host)
                 if request.method == "OPTIONS":

@@ -35,13 +35,48 @@ class CannotStart(Exception):
     """Why the service did not start, in one line for the terminal."""
 
 
+class Stopped(Exception):
+    """Somebody wants the service to stop before it has started."""
+
+
+class _Stop:
+    """SIGINT and SIGTERM: noted when they come, obeyed where nothing is half done.
+
+    An exception out of nowhere, in the middle of Ray's start, would leave processes behind.
+    """
+
+    def __init__(self) -> None:
+        self._wanted = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: object) -> None:
+        if not self._wanted.is_set():
+            # Whoever ends a whole process group ends Ray's processes before us, and then nobody answers. Ray's
+            # processes follow this one, so leaving is enough.
+            leave = threading.Timer(STOP_S, os._exit, (1,))
+            leave.daemon = True
+            leave.start()
+        self._wanted.set()
+
+    def check(self) -> None:
+        """Raise Stopped if a signal has come."""
+        if self._wanted.is_set():
+            raise Stopped
+
+    def wait(self) -> None:
+        """Return when a signal comes."""
+        self._wanted.wait()
+
+
 def serve(settings: Settings) -> int:
     """Run the service until SIGINT or SIGTERM. Returns the exit code."""
     terminal = os.fdopen(os.dup(2), "w", buffering=1)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # While it starts; `_run` knows better.
+    stop = _Stop()
     _use_token(settings)
     try:
         data = _prepare(settings)
+        stop.check()
         _silence(data / "logs" / "ray.log")
         with tempfile.TemporaryDirectory(prefix="counters-") as run_dir:
             actors = ActorSettings(
@@ -53,11 +88,11 @@ def serve(settings: Settings) -> int:
                 dedicate_all=settings.dedicated == "all",
             )
             with _following(Path(actors.log_file or ""), terminal), _ray(settings) as node:
-                _run(settings, replace(actors, node=node), terminal)
+                _run(settings, replace(actors, node=node), terminal, stop)
     except (CannotStart, AlreadyRunning, ConfigError) as error:
         print(f"counters: {error}", file=terminal)
         return 1
-    except KeyboardInterrupt:
+    except Stopped:
         print("stopped while starting", file=terminal)
         return 130
     return 0
@@ -135,9 +170,6 @@ def _ray(settings: Settings) -> Iterator[str]:
     except (ConnectionError, RuntimeError, ValueError) as error:
         hint = "" if local else "; is there a Ray? `ray start --head` starts one"
         raise CannotStart(f"cannot connect to Ray at {settings.address}: {str(error).splitlines()[0]}{hint}") from error
-    except KeyboardInterrupt:
-        ray.shutdown()
-        raise
     try:
         yield ray.get_runtime_context().get_node_id()
     finally:
@@ -181,27 +213,23 @@ def _use_token(settings: Settings) -> None:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
-def _run(settings: Settings, actors: ActorSettings, terminal: IO[str]) -> None:
+def _run(settings: Settings, actors: ActorSettings, terminal: IO[str], stop: _Stop) -> None:
     from actors import runtime
     from gateway import deploy
 
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    runtime.start(actors, settings.hosts)
+    stop.check()
+    runtime.refuse_another()  # Before anything that `stop` below would end.
     try:
+        runtime.start(actors, settings.hosts)
+        stop.check()
         deploy.start(settings, actors)
+        stop.check()
         shown = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
         print(f"Durable Counters at http://{shown}:{settings.port}  (Ctrl-C stops)", file=terminal)
         if settings.host not in LOOPBACK:
             print("counters: anybody who can reach this address can change every counter", file=terminal)
         stop.wait()
         print("stopping", file=terminal)
-        # Whoever ends a whole process group ends Ray's processes before us, and then nobody answers. Ray's processes
-        # follow this one, so leaving is enough.
-        leave = threading.Timer(STOP_S, os._exit, (1,))
-        leave.daemon = True
-        leave.start()
         deploy.drain(settings)
     finally:
         runtime.stop()

@@ -21,6 +21,7 @@ from gateway.errors import Problem, invalid, refused
 from gateway.frames import text_frame
 
 IN_FLIGHT_MAX = 1_000  # Operations of one session that have no answer yet. Beyond it: TOO_MANY_REQUESTS.
+OUT_MAX = 256  # Frames that wait for the end of a turn; more are written at once, so that a full socket is noticed.
 SUBSCRIPTIONS_MAX = 1_000  # Counters that one connection may listen to.
 
 
@@ -165,6 +166,8 @@ class Session:
         if not self.out:
             self._services.hub.touch(self)
         self.out.append(frame)
+        if len(self.out) >= OUT_MAX:
+            self.write_out()
 
     def write_out(self) -> None:
         """Write what was pushed."""

@@ -109,6 +109,8 @@ class CounterSocket(WebSocketsSansIOProtocol):
             return
         self.transport.resume_reading()
         self.session.unblock()
+        if self._tail:
+            self.data_received(b"")
 
     def shutdown(self) -> None:
         """The gateway stops: say so, and when to come back."""
@@ -137,7 +139,7 @@ class CounterSocket(WebSocketsSansIOProtocol):
             data = self._tail + data
             self._tail = b""
         start, end = 0, len(data)
-        while end - start >= 2:
+        while end - start >= 2 and not session.blocked:  # What a full socket asked for would have to be kept.
             length = data[start + 1] & 0x7F
             head = 6  # Two bytes of header and four of mask.
             if length == 126:
