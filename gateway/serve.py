@@ -47,6 +47,10 @@ class _Stop:
 
     def __init__(self) -> None:
         self._wanted = threading.Event()
+        self.listen()
+
+    def listen(self) -> None:
+        """Take the signals; Ray takes SIGTERM for itself when it starts."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._note)
 
@@ -217,6 +221,7 @@ def _run(settings: Settings, actors: ActorSettings, terminal: IO[str], stop: _St
     from actors import runtime
     from gateway import deploy
 
+    stop.listen()
     stop.check()
     runtime.refuse_another()  # Before anything that `stop` below would end.
     try:
