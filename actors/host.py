@@ -269,6 +269,8 @@ class Host:
         for name, _, _ in positions:
             self._watchers.setdefault(name, set()).add(link)
         names = [name for name, _, _ in positions]
+        if link not in self._links:
+            return
         try:
             if claim:
                 # An earlier owner could still commit, and its event would reach nobody. Now it cannot.

@@ -219,11 +219,14 @@ class Router:
         pending = self._pending
         if lane.operations:
             operations, lane.operations = lane.operations, []
+            live = []
             for operation in operations:
                 call = pending.get(operation.tag)
-                if call is not None:
+                if call is not None:  # Else its caller has been told by now that nobody knows.
                     call.lane = lane
-            end.send(Operate(self._directory.placement.version, operations))
+                    live.append(operation)
+            if live:
+                end.send(Operate(self._directory.placement.version, live))
         if lane.queries:
             queries, lane.queries = lane.queries, []
             for query in queries:

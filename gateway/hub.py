@@ -25,6 +25,7 @@ from gateway.session import Subscription
 Place = tuple[int, int]  # Counter id and seq.
 
 FROM_NOW = -1  # Waits for nothing but the place where the counter stands.
+ASK_AGAIN_S = 0.1
 RECENT_MAX = 500  # Events a channel keeps for those who come back: some 150 KB, and only where somebody came back.
 
 log = logging.getLogger("counters.hub")
@@ -270,15 +271,18 @@ class Hub:
         if self._channels.get(channel.name) is not channel:
             return  # Everybody has gone meanwhile.
         channel.fetching = False
-        if status == Status.OK:
-            answer: Burst | Position = _decode_answer(body)
-            if isinstance(answer, Position):
-                channel.recent = Recent(answer.seq)
-            else:
-                channel.recent = Recent(answer.seq - 1)
-                for type, event in zip(answer.types, answer.bodies, strict=True):
-                    channel.recent.append(type, text_frame(event))
-        self._serve(channel, asked=status == Status.OK)  # What is still not known is asked for again.
+        if status != Status.OK:
+            # Nobody could answer in time, or there are too many questions already: not at once.
+            self._loop.call_later(ASK_AGAIN_S, self._serve, channel)
+            return
+        answer: Burst | Position = _decode_answer(body)
+        if isinstance(answer, Position):
+            channel.recent = Recent(answer.seq)
+        else:
+            channel.recent = Recent(answer.seq - 1)
+            for type, event in zip(answer.types, answer.bodies, strict=True):
+                channel.recent.append(type, text_frame(event))
+        self._serve(channel, asked=True)  # What is still not known is asked for again.
 
     # Events come
 

@@ -19,7 +19,7 @@ from actors.host import Host
 from actors.link import HostEnd
 from actors.messages import Operation, Query, Status
 from actors.placement import HostEntry, Placement, Table
-from actors.router import Router
+from actors.router import DEADLINE_S, Router
 from gateway.hub import Hub
 from gateway.session import Services, Session
 from tests.sim.auditor import POLICIES, Asked, Auditor, Journal
@@ -138,6 +138,10 @@ class SimHost:
         self.task.cancel()
         assert self.entry.unix is not None
         self.world.network.deafen(self.entry.unix)
+
+    def revive(self) -> None:
+        if not self.alive:
+            self.start()
 
     def freeze(self) -> None:
         if self.alive and not self.frozen:
@@ -353,7 +357,7 @@ class World:
         host = self.chance.choice(self.hosts)
         host.crash()
         if host.dedicated is None:
-            self.later(1.5, lambda: host.alive or host.start())
+            self.later(1.5, host.revive)
 
     def freeze(self) -> None:
         host = self.chance.choice(self.hosts)
@@ -473,12 +477,12 @@ class World:
 
     def heal(self) -> None:
         self.trace("everything heals")
-        self.auditor.calm_since = min(self.auditor.calm_since, self.loop.time() + 1.0)
+        # Disks may have much to catch up with; after that, nobody should have to wait.
+        self.auditor.calm_since = min(self.auditor.calm_since, self.loop.time() + 2 * DEADLINE_S)
         for host in self.hosts:
             host.disk.failures = 0.0
             host.thaw()
-            if not host.alive:
-                host.start()
+            host.revive()
         self.publish(tuple(host.entry for host in self.hosts))
         for subscriber in self.subscribers:
             if subscriber.session is not None and subscriber.session.blocked:

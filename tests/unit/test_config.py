@@ -26,7 +26,10 @@ def _nothing_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
 
 @pytest.fixture
 def toml(tmp_path: Path) -> Write:
-    return lambda text: (tmp_path / "counters.toml").write_text(text) and None
+    def write(text: str) -> None:
+        (tmp_path / "counters.toml").write_text(text)
+
+    return write
 
 
 def refused(*arguments: Any) -> str:
@@ -57,8 +60,9 @@ class TestPrecedence:
     ) -> None:
         texts = {"port": "81", "gateways": "2", "hosts": "3", "dedicated": "all", "dashboard": "true"}
         text = texts.get(name, "x")
-        value = {"port": 81, "gateways": 2, "hosts": 3, "dashboard": True, "allowed_origins": ("x",)}.get(name, text)
-        expected = dataclasses.replace(Settings(), **{name: value})
+        values: dict[str, Any] = {"port": 81, "gateways": 2, "hosts": 3, "dashboard": True, "allowed_origins": ("x",)}
+        given: dict[str, Any] = {name: values.get(name, text)}
+        expected = dataclasses.replace(Settings(), **given)
         assert read({name: text}) == expected
         toml(f"{name.replace('_', '-')} = {text if name in ('port', 'gateways', 'hosts', 'dashboard') else repr(text)}")
         assert read({}) == expected

@@ -949,13 +949,17 @@ class Play:
         elif kind == "watch":
             self.watching = True
             missed = self.owner.missed(*rest)
-            self.up.append(
-                lambda: (self.room.hub.place if isinstance(missed, Position) else self.room.hub.publish)(missed)
-            )  # type: ignore[arg-type]
+            self.up.append(lambda: self.tell(missed))
         else:
             query, deliver = rest
             body = self.owner.answer(query)
             self.up.append(Answer(query, deliver, body))
+
+    def tell(self, missed: Burst | Position) -> None:
+        if isinstance(missed, Position):
+            self.room.hub.place(missed)
+        else:
+            self.room.hub.publish(missed)
 
     def bring(self, _: int) -> None:
         """The hub gets one message."""
@@ -973,7 +977,7 @@ class Play:
         self.down.extend(asked)
 
     def join(self, which: int) -> None:
-        channel = self.room.channels.get("votes")
+        channel: Any = self.room.channels.get("votes")
         placed = channel is not None and channel.placed.is_set()
         wishes: dict[str, Any] = {}
         seen = None

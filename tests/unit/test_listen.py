@@ -27,8 +27,8 @@ class Socket:
     def __init__(self, owner: Owner) -> None:
         self.stream = Stream(owner.truth)
         self.session: Session | None = None
-        self.transport = SimpleNamespace(is_closing=lambda: self.closing)
         self.closing = False
+        self.transport = SimpleNamespace(is_closing=lambda: self.closing)
 
     def write(self, data: bytes) -> None:
         self.stream.take(data)

@@ -113,6 +113,7 @@ class Line:
         self.connections = state.connections
         # The part of the handshake that the first bytes of a client depend on.
         self.socket.conn.receive_data(UPGRADE)
+        request: Any
         [request] = self.socket.conn.events_received()
         self.socket.conn.send_response(self.socket.conn.accept(request))
         self.socket.conn.data_to_send()
