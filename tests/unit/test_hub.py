@@ -483,6 +483,8 @@ class TestThoseWhoComeBack:
         room.router.asked.clear()
         deliver(Status.UNAVAILABLE, b"")
         await settle()
+        assert room.router.asked == []  # Not at once: whoever could not answer is busy.
+        await asyncio.sleep(hub_module.ASK_AGAIN_S)
         room.answer()
         await settle()
         assert subscriber.values == [4, 5]
