@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check lint types unit bench load faults lock install clean
+.PHONY: help serve test check lint types unit bench load endurance faults lock install clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -41,8 +41,11 @@ faults: $(INSTALLED) ## kill things for minutes, not seconds
 bench: $(INSTALLED) ## measure this service and its peers
 	@exec $(BIN)/python -m loadtests.bench $(ARGS)
 
-load: $(INSTALLED) ## locust, against a running service
-	@exec $(BIN)/locust --locustfile loadtests/locustfile.py $(ARGS)
+load: $(INSTALLED) ## locust for 30 s, on a service of its own or at COUNTERS_URL
+	@exec $(BIN)/python -m loadtests $(ARGS)
+
+endurance: $(INSTALLED) ## slow readers, reconnect storms, leaks, floods
+	@exec $(BIN)/python -m loadtests.endurance $(ARGS)
 
 lock: $(BIN)/uv ## pin the dependencies anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-emit-index-url --generate-hashes \

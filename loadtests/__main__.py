@@ -6,6 +6,7 @@ Half a minute without a page, unless arguments of locust say otherwise; `--web` 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ WEB = "--web"
 
 def main(arguments: Sequence[str]) -> int:
     """Locust's exit code."""
+    signal.signal(signal.SIGTERM, _exit)  # As Ctrl-C: unwinds, so that the service is stopped.
     url = os.environ.get("COUNTERS_URL")
     if url:
         raise_open_files()
@@ -42,6 +44,10 @@ def run(url: str, arguments: Sequence[str]) -> int:
         return subprocess.run(command, check=False).returncode
     except KeyboardInterrupt:  # It went to locust, too, which has said its last word.
         return 130
+
+
+def _exit(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":

@@ -10,16 +10,17 @@ asks the service for the final values. The exit code is 1 when anything is not e
 from __future__ import annotations
 
 import logging
+import math
 from argparse import ArgumentParser
 from typing import Any
 
 import gevent
-from locust import events
+from locust import LoadTestShape, events
 from locust.env import Environment
 from locust.runners import MasterRunner, Runner, WorkerRunner
 
 from loadtests import users
-from loadtests.shapes import SHAPES, STEADY, STORM_MESSAGE, Shape
+from loadtests.shapes import SHAPES, SPAWN_RATE_MAX, SPIKE, STEADY, STORM_MESSAGE, storms_by, users_at
 from loadtests.users import Caller, Ear, Listener, Player
 from loadtests.verify import Finding, Ledger, check, values_of
 
@@ -78,6 +79,39 @@ class Lead:
 
     def __str__(self) -> str:
         return "\n".join(f"Verification\n{finding}" for finding in self._findings)
+
+
+class Shape(LoadTestShape):
+    """The shape that `--shape` names."""
+
+    use_common_options = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._storms = 0
+
+    def reset_time(self) -> None:
+        super().reset_time()
+        self._storms = 0
+
+    def tick(self) -> tuple[int, float] | None:
+        """Called once a second by whoever leads the test."""
+        assert self.runner is not None
+        options = self.runner.environment.parsed_options
+        assert options is not None
+        seconds, run_s = self.get_run_time(), options.run_time or math.inf
+        if seconds >= run_s:
+            # Here and now, and not by leaving: with several processes, locust waits for their books only this way.
+            self.runner.stop()
+            return None
+        storms = storms_by(options.shape, seconds, run_s)
+        if storms > self._storms:
+            self._storms = storms
+            self.runner.send_message(STORM_MESSAGE, {"number": storms})
+        share = 0.0 if run_s == math.inf else seconds / run_s
+        users = users_at(options.shape, share, options.num_users or 1)
+        rate = options.spawn_rate or 1
+        return users, min(SPAWN_RATE_MAX, users if options.shape == SPIKE else rate)
 
 
 lead = Lead()

@@ -1,4 +1,6 @@
-"""How many users there are when, and what else happens: `--shape steady|ramp|spike|storm`.
+"""How many users there are when, what else happens, and which counters they choose.
+
+    --shape steady|ramp|spike|storm  --zipf 1.0  --counters 100
 
 `--users`, `--spawn-rate` and `--run-time` keep their meaning: the most there are, how fast they come, and the end.
 """
@@ -6,8 +8,8 @@
 from __future__ import annotations
 
 import math
-
-from locust import LoadTestShape
+import random
+from itertools import accumulate
 
 STEADY, RAMP, SPIKE, STORM = "steady", "ramp", "spike", "storm"
 SHAPES = (STEADY, RAMP, SPIKE, STORM)
@@ -38,33 +40,12 @@ def storms_by(shape: str, seconds: float, run_s: float) -> int:
     return math.floor(min(seconds, run_s - STORM_EVERY_S / 2) / STORM_EVERY_S)
 
 
-class Shape(LoadTestShape):
-    """The shape that `--shape` names."""
+class Names:
+    """The counters of a test, of which the k-th is chosen in proportion to 1/k^s (Zipf). s = 0: all alike."""
 
-    use_common_options = True
+    def __init__(self, prefix: str, number: int, s: float) -> None:
+        self.all = [f"{prefix}-{rank}" for rank in range(1, number + 1)]
+        self._weights = list(accumulate(1 / rank**s for rank in range(1, number + 1)))
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._storms = 0
-
-    def reset_time(self) -> None:
-        super().reset_time()
-        self._storms = 0
-
-    def tick(self) -> tuple[int, float] | None:
-        """Called once a second by whoever leads the test."""
-        assert self.runner is not None
-        options = self.runner.environment.parsed_options
-        seconds, run_s = self.get_run_time(), options.run_time or math.inf
-        if seconds >= run_s:
-            # Here and now, and not by leaving: with several processes, locust waits for their books only this way.
-            self.runner.stop()
-            return None
-        storms = storms_by(options.shape, seconds, run_s)
-        if storms > self._storms:
-            self._storms = storms
-            self.runner.send_message(STORM_MESSAGE, {"number": storms})
-        share = 0.0 if run_s == math.inf else seconds / run_s
-        users = users_at(options.shape, share, options.num_users or 1)
-        rate = options.spawn_rate or 1
-        return users, min(SPAWN_RATE_MAX, users if options.shape == SPIKE else rate)
+    def pick(self) -> str:
+        return random.choices(self.all, cum_weights=self._weights)[0]

@@ -15,20 +15,22 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from datetime import datetime
-from itertools import accumulate, count
-from typing import Any
+from functools import wraps
+from itertools import count
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import gevent
 import msgspec
-from gevent.event import AsyncResult
+from gevent.event import AsyncResult, Event
 from locust import FastHttpUser, User, between, constant, task
 from locust.env import Environment
 from websockets.exceptions import InvalidHandshake, WebSocketException
 
-from loadtests.verify import Ledger
+from loadtests.shapes import Names
+from loadtests.verify import Heard, Ledger
 from loadtests.wire import ClosedError, Socket, url_of
 
 ANSWER_S = 15.0  # The service answers within 10, if only to say that it does not know.
@@ -70,21 +72,6 @@ _decode = msgspec.json.Decoder(_Message).decode
 _decode_result = msgspec.json.Decoder(_Result).decode
 
 
-class Names:
-    """The counters of a test, of which the k-th is chosen in proportion to 1/k^s (Zipf). s = 0: all alike."""
-
-    def __init__(self, prefix: str, number: int, s: float) -> None:
-        self._names = [f"{prefix}-{rank}" for rank in range(1, number + 1)]
-        self._weights = list(accumulate(1 / rank**s for rank in range(1, number + 1)))
-
-    def pick(self) -> str:
-        return random.choices(self._names, cum_weights=self._weights)[0]
-
-    @property
-    def all(self) -> Sequence[str]:
-        return self._names
-
-
 class Ear:
     """Listens to one counter for one user, comes back after every drop, and notices what is missing."""
 
@@ -94,12 +81,13 @@ class Ear:
         self._environment = environment
         self._base = base
         self.counter = counter
-        self._life = -1  # metadata.id of the last event.
-        self._last: int | None = None  # Its operationCount.
+        self._heard = Heard()
         self._connected_at = 0.0  # Wall clock.
         self._socket: Socket | None = None
         self._answers: dict[str, AsyncResult[_Message]] = {}
+        self._key = uuid4().hex[:12]  # With it, an id means the same operation on every connection of ours.
         self._ids = count(1)
+        self._connected = Event()
         self._watched: dict[int, float] = {}  # Own operations not heard of yet: operationCount → when it was sent.
         self._lately: dict[int, float] = {}  # The last events and when they came: one may come before its answer.
         self._connect("ws connect")
@@ -118,23 +106,31 @@ class Ear:
             self._socket.drop()
 
     def ask(self, message: dict[str, Any]) -> _Message:
-        """Say something and wait for its answer. Raises ClosedError, OSError or gevent.Timeout: nobody knows."""
-        if self._socket is None:
-            raise ClosedError(1006, "not connected")
+        """Say something and wait for its answer. Raises gevent.Timeout: nobody knows.
+
+        After a drop it is said again, with the same id: the service does it once and gives the first answer.
+        """
         id = str(next(self._ids))
-        answer = self._answers[id] = AsyncResult()
-        try:
-            self._socket.send({**message, "id": id})
-            return answer.get(timeout=ANSWER_S)
-        finally:
-            del self._answers[id]
+        with gevent.Timeout(ANSWER_S):
+            while True:
+                self._connected.wait()
+                answer = self._answers[id] = AsyncResult()
+                try:
+                    assert self._socket is not None
+                    self._socket.send({**message, "id": id})
+                    said: _Message = answer.get()
+                    return said
+                except (ClosedError, OSError, WebSocketException):
+                    gevent.sleep(0)  # Whoever listens will notice, too.
+                finally:
+                    del self._answers[id]
 
     def expect(self, seq: int, sent_at: float) -> None:
         """Tell locust how long it took from `sent_at` until the event with this operationCount came or comes."""
         arrived = self._lately.get(seq)
         if arrived is not None:
             self._report("ws echo", arrived - sent_at)
-        elif self._last is None or seq > self._last:
+        elif self._heard.last is None or seq > self._heard.last:
             self._watched[seq] = sent_at
 
     def _listen(self) -> None:
@@ -157,9 +153,8 @@ class Ear:
         return True
 
     def _connect(self, name: str) -> None:
-        wishes: dict[str, object] = {"snapshot": 1}
-        if self._last is not None:
-            wishes = {"since": self._last, **({"life": self._life} if self._life > 0 else {})}
+        wishes: dict[str, object] = {"key": self._key}
+        wishes |= self._heard.since
         began = time.perf_counter()
         try:
             self._socket = Socket(url_of(self._base, self.counter, wishes), CONNECT_S)
@@ -167,12 +162,14 @@ class Ear:
             self._report(name, time.perf_counter() - began, error=error)
             raise
         self._connected_at = time.time()
+        self._connected.set()
         self._report(name, time.perf_counter() - began)
 
     def _lose(self) -> None:
+        self._connected.clear()
         self.drop()
         self._socket = None
-        for answer in self._answers.values():
+        for answer in list(self._answers.values()):
             answer.set_exception(ClosedError(1006, "the connection was lost"))
 
     def _take(self, message: _Message, length: int) -> None:
@@ -183,16 +180,8 @@ class Ear:
 
     def _hear(self, event: _Message, metadata: _Metadata, timestamp: str, length: int) -> None:
         now = time.perf_counter()
-        seq, last = metadata.operationCount, self._last
-        ledger.events += 1
-        if event.type == "snapshot" or event.operations > 1:
-            ledger.stand_ins += 1
-        elif last is not None and seq != last + 1:
-            if seq > last:
-                ledger.gaps += 1
-            else:
-                ledger.repeats += 1
-        self._life, self._last = metadata.id, max(seq, last or 0)
+        seq = metadata.operationCount
+        self._heard.hear(ledger, metadata.id, seq, event.type == "snapshot" or event.operations > 1)
         self._lately[seq] = now
         self._lately.pop(seq - LATELY, None)
         for own in [own for own in self._watched if own <= seq]:
@@ -203,13 +192,35 @@ class Ear:
             self._report(name, max(0.0, time.time() - at), length)
 
     def _report(self, name: str, seconds: float, length: int = 0, error: Exception | None = None) -> None:
-        self._environment.events.request.fire(
-            request_type="WS", name=name, response_time=seconds * 1e3, response_length=length, exception=error, context={}
-        )
+        report(self._environment, name, seconds, length, error)
 
 
-class _Listening:
-    """What users with a socket have in common. Their class gives them `environment` and `host`."""
+U = TypeVar("U", bound="Finishing")
+
+
+def to_the_end(method: Callable[[U], None]) -> Callable[[U], None]:
+    """A task that ends even if locust ends its user in the middle: the outcome belongs into the books."""
+
+    @wraps(method)
+    def run(user: U) -> None:
+        user.under_way = gevent.spawn(method, user)
+        user.under_way.get()
+
+    return run
+
+
+class Finishing:
+    """A user whose tasks are done `to_the_end`."""
+
+    under_way: gevent.Greenlet | None = None
+
+    def on_stop(self) -> None:
+        if self.under_way is not None:
+            self.under_way.join(ANSWER_S)
+
+
+class Listening(Finishing):
+    """A user with a socket. Its class gives it `environment` and `host`."""
 
     environment: Environment
     host: str | None
@@ -226,11 +237,12 @@ class _Listening:
         return self.ear
 
     def on_stop(self) -> None:
+        super().on_stop()
         if self.ear is not None:
             self.ear.close()
 
 
-class Listener(_Listening, User):
+class Listener(Listening, User):
     """Holds a socket and listens."""
 
     weight = 4
@@ -244,7 +256,7 @@ class Listener(_Listening, User):
         """Everything happens in the ear."""
 
 
-class Caller(FastHttpUser):
+class Caller(Finishing, FastHttpUser):
     """Calls procedures, each time of another counter."""
 
     weight = 2
@@ -254,10 +266,12 @@ class Caller(FastHttpUser):
         self.names = names_of(self.environment)
 
     @task(6)
+    @to_the_end
     def increment(self) -> None:
         call(self, self.names.pick(), random.randint(1, AMOUNT_MAX))
 
     @task(2)
+    @to_the_end
     def decrement(self) -> None:
         call(self, self.names.pick(), -1)
 
@@ -271,7 +285,7 @@ class Caller(FastHttpUser):
         self.client.post("/rpc/counter.getValues", json={"names": names}, name="rpc getValues")
 
 
-class Player(_Listening, FastHttpUser):
+class Player(Listening, FastHttpUser):
     """Listens to one counter and operates it, over the socket and over HTTP."""
 
     weight = 3
@@ -281,6 +295,7 @@ class Player(_Listening, FastHttpUser):
         self.listen(names_of(self.environment))
 
     @task(3)
+    @to_the_end
     def over_the_socket(self) -> None:
         assert self.ear is not None
         change = random.choice((1, 1, 2, -1))
@@ -296,22 +311,15 @@ class Player(_Listening, FastHttpUser):
             else:
                 error = RuntimeError(answer.code)
                 told = answer.code in REFUSED
-        except (ClosedError, OSError, WebSocketException, gevent.Timeout) as lost:
-            error = RuntimeError(type(lost).__name__)
+        except gevent.Timeout:
+            error = TimeoutError(f"no answer in {ANSWER_S:g} s")
         finally:
-            if not told:  # Also when locust ends this user in the middle of it.
-                import traceback; traceback.print_exc(); print(error)
+            if not told:
                 ledger.lose(self.ear.counter, change)
-        self.environment.events.request.fire(
-            request_type="WS",
-            name=f"ws {name}",
-            response_time=(time.perf_counter() - began) * 1e3,
-            response_length=0,
-            exception=error,
-            context={},
-        )
+        report(self.environment, f"ws {name}", time.perf_counter() - began, error=error)
 
     @task(1)
+    @to_the_end
     def over_http(self) -> None:
         assert self.ear is not None
         began = time.perf_counter()
@@ -341,13 +349,27 @@ def call(user: FastHttpUser, counter: str, change: int) -> _Result | None:
             return result
     finally:
         if not told:
-            import traceback; traceback.print_exc()
             ledger.lose(counter, change)
+
+
+def report(
+    environment: Environment, name: str, seconds: float, length: int = 0, error: Exception | None = None
+) -> None:
+    """Tell locust of something that took so long, and brought so many bytes."""
+    environment.events.request.fire(  # type: ignore[no-untyped-call]
+        request_type="WS",
+        name=name,
+        response_time=seconds * 1e3,
+        response_length=length,
+        exception=error,
+        context={},
+    )
 
 
 def names_of(environment: Environment) -> Names:
     """The counters of the test that runs."""
     options = environment.parsed_options
+    assert options is not None
     return Names(options.prefix, options.counters, options.zipf)
 
 

@@ -77,6 +77,34 @@ class Ledger:
 
 
 @dataclass
+class Heard:
+    """How far a listener has come with the events of its counter."""
+
+    life: int = 0  # metadata.id of the counter; 0: it was never written.
+    last: int | None = None  # operationCount of the last event.
+
+    @property
+    def since(self) -> dict[str, object]:
+        """What to ask for when listening begins, or begins again: nothing missed, nothing twice."""
+        if self.last is None:
+            return {"snapshot": 1}
+        return {"since": self.last, "life": self.life} if self.life else {"since": self.last}
+
+    def hear(self, ledger: Ledger, life: int, seq: int, stands_in: bool) -> None:
+        """An event came, which `stands_in` for several, or follows the one before. The first is always right."""
+        ledger.events += 1
+        last = self.last
+        if last is not None:
+            if stands_in:
+                ledger.stand_ins += 1
+            elif seq <= last:
+                ledger.repeats += 1
+            elif seq > last + 1:
+                ledger.gaps += 1
+        self.life, self.last = life, max(seq, last or 0)
+
+
+@dataclass
 class Finding:
     """What the books say."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -77,10 +78,8 @@ class Socket:
 
     def drop(self) -> None:
         """End it without a word, and wake up whoever waits for a message."""
-        try:
+        with suppress(OSError):  # It may be over already.
             self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # It was over already.
         self._socket.close()
 
     def _read(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -63,9 +64,19 @@ def _sample(peer: Peer, case: str, seconds: float, out: Path) -> None:
             picture = out / f"{case}-{role}.svg"
             command = [Path(sys.executable).with_name("py-spy"), "record", "--gil", "--pid", pid, "--output", picture]
             more = ["--rate", RATE_HZ, "--duration", max(1, round(seconds)), "--nonblocking"]
-            running.append(subprocess.Popen([str(part) for part in (*command, *more)], stdout=subprocess.DEVNULL))
-    for process in running:
+            sampler = subprocess.Popen([str(part) for part in (*command, *more)], stdout=subprocess.DEVNULL)
+            running.append((sampler, picture))
+    for process, picture in running:
         process.wait()
+        picture.write_text(_nameless(picture.read_text()))
+
+
+def _nameless(picture: str) -> str:
+    """Without the folders of this machine: a file is called what it is called in the repository or its package."""
+    here = Path(__file__).resolve().parents[2]
+    for folder in (sysconfig.get_path("purelib"), sysconfig.get_path("stdlib"), here):
+        picture = picture.replace(f"{folder}/", "")
+    return picture
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import count, cycle
 from time import perf_counter
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -16,7 +16,7 @@ from loadtests.bench.load.http import ask, post
 from loadtests.bench.stage import Stage, new_name
 from loadtests.endurance.attacker import Attacker, kind
 from loadtests.endurance.clients import Source
-from loadtests.endurance.raw import BINARY, PING, Frames, RefusedError, client_frame, upgraded
+from loadtests.endurance.raw import BINARY, PING, TEXT, Frames, RefusedError, client_frame, upgraded
 from loadtests.endurance.verdict import Verdict
 
 PER_S = 10_000  # Messages of one flooding connection.
@@ -188,45 +188,49 @@ class Returns(Assault):
         self._value = 0
 
     async def begin(self) -> None:
+        first: Any = None
         for procedure, times in (("increment", 5), ("delete", 1), ("increment", 3)):
             for _ in range(times):
-                await ask(self.port, post(f"counter.{procedure}", {"name": self._counter}))
+                answer = await ask(self.port, post(f"counter.{procedure}", {"name": self._counter}))
+                first = first or answer
         self._value = 3
-        # The first life had 5 operations; with the next round's, this one is another again.
+        self._life = first["metadata"]["id"]  # Of the life that was deleted.
 
     async def go(self, seconds: float) -> None:
         end = perf_counter() + seconds
         while perf_counter() < end:
-            for since, wanted in ((9_007_199_254_740_991, 1), (4, 1), (1, 2)):
-                await self._return(since, wanted)
-            await self._refused(-1)
+            await self._return("since=9007199254740991", 1)
+            await self._return("since=4", 1)
+            await self._return(f"since=1&life={self._life}", 1)
+            await self._return("since=1", 2)
+            await self._refused("since=-1")
             await asyncio.sleep(0.02)
 
-    async def _return(self, since: int, messages: int) -> None:
-        """Hear what comes at once: the last of it must be the true value."""
-        one, data = await upgraded(self.port, f"/ws/counter/{self._counter}?since={since}")
+    async def _return(self, wishes: str, messages: int) -> None:
+        """Hear what comes at once, so many events or a snapshot: the last of it must be the true value."""
+        one, data = await upgraded(self.port, f"/ws/counter/{self._counter}?{wishes}")
         frames = Frames()
-        heard = [payload for _, payload in frames.feed(data)]
+        heard = [payload for opcode, payload in frames.feed(data) if opcode == TEXT]
         while len(heard) < messages and not any(kind(each) == "snapshot" for each in heard):
             more = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(one, 65_536), 5)
-            heard += [payload for _, payload in frames.feed(more)]
+            heard += [payload for opcode, payload in frames.feed(more) if opcode == TEXT]
         one.close()
         self.sent += 1
         self.heard.update(kind(each) for each in heard)
         if msgspec.json.decode(heard[-1])["value"] != self._value:
-            self._wrong.append(f"since={since}: {heard[-1]!r}")
+            self._wrong.append(f"{wishes}: {heard[-1]!r}")
 
-    async def _refused(self, since: int) -> None:
+    async def _refused(self, wishes: str) -> None:
         self.sent += 1
         try:
-            one, _ = await upgraded(self.port, f"/ws/counter/{self._counter}?since={since}")
+            one, _ = await upgraded(self.port, f"/ws/counter/{self._counter}?{wishes}")
         except RefusedError as refused:
             self.heard[kind(refused.body)] += 1
             if refused.status != 400:
-                self._wrong.append(f"since={since}: {refused.status}")
+                self._wrong.append(f"{wishes}: {refused.status}")
         else:
             one.close()
-            self._wrong.append(f"since={since} was taken")
+            self._wrong.append(f"{wishes} was taken")
 
     def judge(self, verdict: Verdict) -> None:
         self.tell_heard(verdict)

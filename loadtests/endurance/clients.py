@@ -115,9 +115,7 @@ class _Listener(WSListener):
 
     async def connect(self, port: int, wishes: str = "") -> Self:
         url = f"ws://127.0.0.1:{port}/ws/counter/{self.counter}{wishes}"
-        self.transport, _ = await ws_connect(
-            lambda: self, url, websocket_handshake_timeout=HANDSHAKE_TIMEOUT_S
-        )
+        self.transport, _ = await ws_connect(lambda: self, url, websocket_handshake_timeout=HANDSHAKE_TIMEOUT_S)
         return self
 
     def drop(self) -> None:
@@ -134,9 +132,7 @@ class _Listener(WSListener):
 class Reader(_Listener):
     """Counts events, and of every `sample`-th notes in `latencies` the seconds since it was sent."""
 
-    def __init__(
-        self, counter: str, sent_at: Sequence[float], latencies: list[float], sample: int, fail: Fail
-    ) -> None:
+    def __init__(self, counter: str, sent_at: Sequence[float], latencies: list[float], sample: int, fail: Fail) -> None:
         super().__init__(counter, fail)
         self._sent_at = sent_at
         self.latencies = latencies

@@ -33,17 +33,20 @@ COMMANDS: Mapping[str, Run] = {
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one of them. 0: every bar was kept; 1: one was missed; 2: it could not be run."""
+    """Run some or all of them. 0: every bar was kept; 1: one was missed; 2: it could not be run."""
     options = _parser().parse_args(argv)
     signal.signal(signal.SIGTERM, _exit)  # As Ctrl-C: unwinds, so that the service is stopped.
     _take_core(options.generator_core)
+    kept = True
     try:
-        with service(options.url, options.pid, options.server_core) as peer:
-            verdict = run(options.command, peer, options.quick)
+        for command in options.commands or COMMANDS:
+            # Each has a service that nothing has worn out yet.
+            with service(options.url, options.pid, options.server_core) as peer:
+                kept &= run(command, peer, options.quick).kept
     except Unavailable as reason:
         print(f"endurance: {reason}", file=sys.stderr)
         return 2
-    return 0 if verdict.kept else 1
+    return 0 if kept else 1
 
 
 def run(command: str, peer: Peer, quick: bool, quiet: bool = False) -> Verdict:
@@ -66,6 +69,7 @@ def run(command: str, peer: Peer, quick: bool, quiet: bool = False) -> Verdict:
             runner.run(on_stage())
     finally:
         gc.enable()
+        gc.unfreeze()
     verdict.figure("time taken", time.monotonic() - began, "s")
     return verdict
 
@@ -85,13 +89,19 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m loadtests.endurance",
         description="Wear a service out and see whether it keeps its bars. Starts one, or takes one that runs.",
     )
-    parser.add_argument("command", choices=COMMANDS)
+    parser.add_argument("commands", nargs="*", type=_command, metavar="command", help=f"of {', '.join(COMMANDS)} (all)")
     parser.add_argument("--quick", action="store_true", help="a fraction of the sizes: seconds, not minutes")
     parser.add_argument("--url", help="of a service that runs on this machine, e.g. http://127.0.0.1:8094")
     parser.add_argument("--pid", type=int, help="its first process, for its memory; needed with --url")
     parser.add_argument("--server-core", type=int, default=0, help="for a service that is started here (0)")
     parser.add_argument("--generator-core", type=int, default=1, help="for the clients (1)")
     return parser
+
+
+def _command(text: str) -> str:
+    if text not in COMMANDS:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(COMMANDS)}")
+    return text
 
 
 def _take_core(core: int) -> None:

@@ -63,7 +63,8 @@ async def _one(probe: Probe, assault: Assault, size: Size, verdict: Verdict) -> 
     for what in Noticed._fields:
         before, during = (statistics.median(getattr(each, what) for each in all) for all in (without, within))
         title = what.replace("_", " ")
-        verdict.at_most(f"  {title}: {before * 1e3:.2f} ms → {during * 1e3:.2f} ms", during / before, LATENCY_BAR)
+        ms = f"{before * 1e3:.2f} ms → {during * 1e3:.2f} ms"
+        verdict.at_most(f"  {title}: {ms}", during / before, LATENCY_BAR, timed=True)
     verdict.at_most("  a new client is served well again after", statistics.median(slow_for), RECOVERY_BAR_S, "s")
     assault.judge(verdict)
 

@@ -16,6 +16,7 @@ class Line:
     value: str
     bar: str = ""
     kept: bool | None = None
+    timed: bool = False  # A busy machine can miss it all by itself.
 
     def __str__(self) -> str:
         mark = {None: "    ", True: "ok  ", False: "MISS"}[self.kept]
@@ -42,9 +43,9 @@ class Verdict:
         """A figure without a bar."""
         self._add(Line(title, number(value, unit)))
 
-    def at_most(self, title: str, value: float, bar: float, unit: str = "") -> None:
-        """A figure that must not exceed `bar`; one that is not a number does."""
-        self._add(Line(title, number(value, unit), f"at most {number(bar, unit)}", value <= bar))
+    def at_most(self, title: str, value: float, bar: float, unit: str = "", timed: bool = False) -> None:
+        """A figure that must not exceed `bar`; one that is not a number does. `timed`: it is made of latencies."""
+        self._add(Line(title, number(value, unit), f"at most {number(bar, unit)}", value <= bar, timed))
 
     def exactly(self, title: str, value: int, bar: int) -> None:
         """A count that must be `bar`."""
