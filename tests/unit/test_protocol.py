@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -171,9 +172,13 @@ class TestEveryProcedure:
 
     @given(st.binary(max_size=60))
     def test_survives_any_bytes(self, body: bytes) -> None:
-        for procedure in PROCEDURES:
-            if body.strip() != b"{}":
-                wrong(procedure, body)
+        for procedure in PROCEDURES.values():
+            try:
+                decoded = procedure.decode(body)
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+                assert complaint(error).code == "COUNTER_VALIDATION_ERROR"
+            else:  # Now and then they are an input after all.
+                assert isinstance(decoded, msgspec.Struct)
 
 
 class TestNames:
@@ -357,8 +362,9 @@ class TestMessages:
 
     @given(st.binary(max_size=80))
     def test_survives_any_bytes(self, data: bytes) -> None:
-        with pytest.raises(Problem):
-            read_message(data)
+        """Now and then they are a message after all."""
+        with suppress(Problem):
+            assert isinstance(read_message(data), msgspec.Struct)
 
 
 class TestErrors:
