@@ -22,7 +22,7 @@ from loadtests.service import pss_of
 
 MEMORY_BAR_MIB = 64.0
 LATENCY_BAR = 1.2  # p99 with the slow ones, in terms of that without.
-PART_S = 3.0  # Of each part of a run a p99 is taken; the median of the parts is the figure. A busy machine is forgiven.
+PART_S = 1.5  # Of each part of a run a p99 is taken; the median of the parts is the figure. A busy machine is forgiven.
 WEIGH_S = 2.0  # Between two looks at the gateway's memory: a look costs it some milliseconds.
 WARM_S = 2.0
 FILL_MAX_S = 60
@@ -43,7 +43,7 @@ class Size:
     seconds: float = 60.0  # With the slow ones; half of it before, and half after.
 
 
-QUICK = Size(slow=100, readers=50, events_per_s=1_000, seconds=6.0)
+QUICK = Size(slow=100, readers=50, events_per_s=1_000, seconds=12.0)
 
 
 async def run(stage: Stage, quick: bool, verdict: Verdict) -> None:
