@@ -17,6 +17,7 @@ from actors.settings import ActorSettings
 from gateway import http
 from gateway.app import Gateway
 from gateway.config import Settings
+from gateway.keepalive import STALLED_MS
 from gateway.server import Server
 from gateway.sockets import CounterSocket
 
@@ -107,6 +108,8 @@ def bind(host: str, port: int, shared: bool) -> socket.socket:
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     bound = socket.socket(family, kind, protocol)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; what is accepted here inherits it.
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STALLED_MS)
     if shared:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:

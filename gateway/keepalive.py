@@ -1,7 +1,9 @@
 """Finding sockets whose peer is gone without a word: a laptop that was closed, a cable that was pulled.
 
 One timer for all sockets of a gateway. Every second a twentieth of them is looked at: one that was heard from lately is
-left alone, a silent one is sent a ping, and one that has not answered the last ping is given up.
+left alone, a silent one is sent a ping, and one that has not answered the last ping is given up. One that has not
+read what was sent is left alone too: a ping would wait behind that. The kernel ends it when it reads nothing for
+`STALLED_MS`.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import asyncio
 from itertools import count
 from typing import Protocol
 
+STALLED_MS = 300_000  # For TCP_USER_TIMEOUT, which also ends a peer that is there but keeps its window shut.
 PERIOD_S = 20  # How often a socket is looked at. A dead one is found after two to three periods.
 
 
@@ -18,6 +21,11 @@ class Peer(Protocol):
 
     heard: bool  # Something arrived since the last look.
     pinged: bool  # The last ping is not answered.
+
+    @property
+    def blocked(self) -> bool:
+        """What was written before is not read yet."""
+        ...
 
     def ping(self) -> None: ...
 
@@ -56,7 +64,7 @@ class Keepalive:
     def look(self, part: int) -> None:
         """Look at one part of the sockets."""
         for peer in list(self._parts[part]):
-            if peer.heard:
+            if peer.heard or peer.blocked:
                 peer.heard = peer.pinged = False
             elif peer.pinged:
                 peer.give_up()

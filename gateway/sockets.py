@@ -59,6 +59,10 @@ class CounterSocket(WebSocketsSansIOProtocol):
         if not self.transport.is_closing():
             self.transport.write(data)
 
+    @property
+    def blocked(self) -> bool:
+        return self.session is not None and self.session.blocked
+
     def ping(self) -> None:
         self.write(_PING_FRAME)
 

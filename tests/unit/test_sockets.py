@@ -474,7 +474,7 @@ class TestKeepalive:
 
     class Peer:
         def __init__(self) -> None:
-            self.heard = self.pinged = False
+            self.heard = self.pinged = self.blocked = False
             self.log: list[str] = []
 
         def ping(self) -> None:
@@ -512,6 +512,22 @@ class TestKeepalive:
             if peer.pinged:
                 peer.heard, peer.pinged = True, False
         assert set(peer.log) == {"ping"}
+        keepalive.close()
+
+    @jumping
+    async def test_a_peer_that_has_much_to_read_yet_is_excused(self) -> None:
+        keepalive, peer = Keepalive(), self.Peer()
+        keepalive.add(peer)
+        await sleep(PERIOD_S)
+        assert peer.log == ["ping"]
+        peer.blocked = True
+        await sleep(10 * PERIOD_S)
+        assert peer.log == ["ping"]
+        peer.blocked = False
+        await sleep(PERIOD_S)
+        assert peer.log == ["ping", "ping"]
+        await sleep(PERIOD_S)
+        assert peer.log == ["ping", "ping", "give up"]
         keepalive.close()
 
     @jumping
