@@ -116,6 +116,8 @@ class Router:
         self._lanes: dict[str, _Lane] = {}
         self._homeless: list[Operation | Query] = []
         self._watched: dict[str, str | None] = {}  # Name → host that was told.
+        self._watches: dict[str, None] = {}  # Names whose host is to be told at the end of this turn,
+        self._unwatches: dict[str, list[str]] = {}  # and, by host, those that nobody listens to any more.
         self._flushing = False
         self._moved_at = 0.0
         self._again: list[asyncio.TimerHandle] = []
@@ -143,21 +145,19 @@ class Router:
 
     def watch(self, name: str) -> None:
         """Bring the events of `name` to the listener from now on."""
-        owner = self._directory.placement.owner(name)
-        lane = self._lanes.get(owner) if owner is not None else None
-        self._watched[name] = None
-        if lane is None:
-            if owner is None:
-                self._directory.dedicate(name)
-        elif lane.end is not None:
-            self._tell(lane, [name])
+        self._watched.setdefault(name, None)
+        self._watches[name] = None
+        if self._directory.placement.owner(name) is None:
+            self._directory.dedicate(name)
+        self._flush_soon()
 
     def unwatch(self, name: str) -> None:
         """No more events of `name`."""
+        self._watches.pop(name, None)
         told = self._watched.pop(name, None)
-        lane = self._lanes.get(told) if told is not None else None
-        if lane is not None and lane.end is not None:
-            lane.end.send(Unwatch([name]))
+        if told is not None:
+            self._unwatches.setdefault(told, []).append(name)
+            self._flush_soon()
 
     def rewatch(self, name: str) -> None:
         """Ask again for the events after the listener's position: there is a gap."""
@@ -205,15 +205,34 @@ class Router:
             lane.operations.append(message)
         else:
             lane.queries.append(message)
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
         if not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         self._flushing = False
+        if self._watches or self._unwatches:
+            self._flush_watches()
         for lane in self._lanes.values():
             if lane.end is not None and lane.end.writable:
                 self._send(lane, lane.end)
+
+    def _flush_watches(self) -> None:
+        unwatches, self._unwatches = self._unwatches, {}
+        watches, self._watches = self._watches, {}
+        for id, names in unwatches.items():
+            lane = self._lanes.get(id)
+            if lane is not None and lane.end is not None:
+                lane.end.send(Unwatch(names))
+        owner = self._directory.placement.owner
+        by_owner: dict[str | None, list[str]] = {}
+        for name in watches:
+            by_owner.setdefault(owner(name), []).append(name)
+        for id, lane in self._lanes.items():
+            self._tell(lane, by_owner.get(id, []))
 
     def _send(self, lane: _Lane, end: GatewayEnd) -> None:
         pending = self._pending

@@ -131,12 +131,17 @@ class Session:
         self, name: str, snapshot: bool = False, since: int | None = None, life: int | None = None
     ) -> None:
         """Listen to a counter, or listen to it anew. `since` belongs to the counter whose id was `life`."""
-        self.unsubscribe(name)
+        before = self._subscriptions.get(name)
+        if before is not None and not snapshot and since is None:
+            return  # It hears every event already.
         # Where many counters share the socket, events wait for the end of the turn: one write for all of them.
         write = self._write if self.name is not None else self.push
         subscription = self._subscriptions[name] = Subscription(self, name, write, self.filters, self.rate)
         subscription.life = life
         self._services.hub.join(subscription, snapshot, since)
+        if before is not None:
+            # Only now: without any subscriber the counter would be let go, and its owner asked about it again.
+            self._services.hub.leave(before)
 
     def unsubscribe(self, name: str) -> None:
         """Listen to it no more."""

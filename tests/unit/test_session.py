@@ -182,7 +182,10 @@ class TestLimits:
         assert scene.say(b'{"type":"subscribe","names":["a","b","a"]}')[:2] == ["| join a", "| join b"]
         [refused] = scene.say(b'{"type":"subscribe","names":["c","d"]}')
         assert json.loads(refused[2:])["data"]["field"] == "names"
-        assert scene.say(b'{"type":"subscribe","names":["c","a"]}') == ["| join c", "| leave a", "| join a"]
+        assert scene.say(b'{"type":"subscribe","names":["c","a"]}') == ["| join c"]
+        # A snapshot is asked for by joining again, and the old interest goes when the new one is there.
+        again = scene.say(b'{"type":"subscribe","names":["a"],"snapshot":true}')
+        assert [each.split()[:3] for each in again] == [["|", "join", "a"], ["|", "leave", "a"]]
         scene.say(b'{"type":"unsubscribe","names":["a"]}')
         assert scene.say(b'{"type":"subscribe","names":["d"]}') == ["| join d"]
 
