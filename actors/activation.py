@@ -14,8 +14,11 @@ import msgspec
 from actors import encoding
 from actors.clock import iso
 from actors.core.counter import Change, Counter
+from actors.core.lifecycle import Event, State, after
 from actors.core.policy import DEFAULT, Policy
 from storage.records import CounterRecord, CounterWrite, OperationRecord
+
+RATE_S = 1.0  # Operations per second are counted over at least so long.
 
 _decode_policy = msgspec.json.Decoder(Policy).decode
 
@@ -32,9 +35,13 @@ class Shown(NamedTuple):
 class Activation:
     """A counter from load to hibernation. Belongs to its host; nobody else touches it."""
 
-    __slots__ = ("_items", "counter", "created_at", "epoch", "id", "name", "shown", "touched_at")
+    __slots__ = (
+        "_items", "_mark_at", "_mark_seq", "_rate", "awake_since", "counter", "created_at", "epoch", "id", "name",
+        "shown", "state", "touched_at",
+    )  # fmt: skip
 
-    def __init__(self, row: CounterRecord, latest: Sequence[OperationRecord]) -> None:
+    def __init__(self, row: CounterRecord, latest: Sequence[OperationRecord], at: int = 0, now: float = 0.0) -> None:
+        """Loaded at wall time `at` (milliseconds), which is `now` on the host's monotonic clock."""
         policy = read_policy(row.policy)
         born = row.created_at is None
         self.id = row.id
@@ -42,10 +49,30 @@ class Activation:
         self.epoch = row.epoch
         self.created_at = b"" if row.created_at is None else iso(row.created_at).encode()
         self.counter = Counter(policy.initial if born else row.value, row.seq, policy)
-        self.touched_at = 0.0  # The host's monotonic time of the last operation.
+        self.state = after(State.LOADING, Event.LOADED)
+        self.awake_since = at
+        self.touched_at = now  # The host's monotonic time of the last operation.
+        self._mark_at, self._mark_seq, self._rate = now, row.seq, 0.0
         # A tuple: an empty deque would cost 600 bytes, a third of what a resident counter weighs.
         self._items = tuple(item(row) for row in reversed(latest))
         self.shown = None if born else show(row, self.created_at)
+
+    def on(self, event: Event) -> None:
+        """Go on to the state that follows `event`."""
+        self.state = after(self.state, event)
+
+    def touch(self, now: float) -> float:
+        """Operations were applied at `now` (monotonic). Returns how many there are a second."""
+        self.touched_at = now
+        if now - self._mark_at >= RATE_S:
+            self._rate = self.ops_per_s(now)
+            self._mark_at, self._mark_seq = now, self.counter.seq
+        return self._rate
+
+    def ops_per_s(self, now: float) -> float:
+        """Operations a second, lately."""
+        passed = now - self._mark_at
+        return self._rate if passed < RATE_S else (self.counter.seq - self._mark_seq) / passed
 
     def write(self, at: int) -> CounterWrite:
         """The state to be made durable, last changed at `at`."""

@@ -1,7 +1,9 @@
 """A host: one event loop that runs counters, one storage thread that makes them durable.
 
 Operations gather in the inbox while the disk works on the round before; that is the group commit. Counters are loaded
-when the first operation for them arrives. This is ordinary Python without Ray: `actors.runtime` makes it an actor.
+when the first operation for them arrives, and hibernate when none has come for a while: everything of theirs is in
+storage, and whoever is connected to them is connected to a gateway. This is ordinary Python without Ray:
+`actors.runtime` makes it an actor.
 """
 
 from __future__ import annotations
@@ -9,14 +11,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from heapq import nlargest
 from typing import Any
+
+import msgspec
 
 from actors import queries
 from actors.activation import Activation
-from actors.clock import Clock, SystemClock
+from actors.attendance import Attendance, Present
+from actors.clock import Clock, SystemClock, iso
+from actors.core.lifecycle import Event
+from actors.core.lifecycle import State as Life
 from actors.link import HostEnd
-from actors.messages import Burst, Operate, Operation, Query, Status, Unwatch, Watch
+from actors.messages import Attending, Burst, Operate, Operation, Query, Status, Unwatch, Watch
 from actors.placement import Placement
 from actors.queries import State
 from actors.round import Answerer, Call, Prepared, Round, conclude, prepare
@@ -29,28 +37,56 @@ AUDIT_S = 5.0  # One query for all that is resident: 10 ms for 10,000 counters.
 TELL_AGAIN_S = 0.5
 INBOX_MAX = 20_000  # Operations waiting. Then links are not read until half of them are done.
 HEARTBEAT_S = 0.5  # Gateways give up on a silent host after three of them.
+HIBERNATE_AFTER_S = 10.0
+RESIDENT_MAX = 100_000  # Counters in memory: about 130 MB.
+STUCK_BEATS = 2  # Storage that works on one call for so many heartbeats may wait for somebody who is stopped.
+BUSY_OPS_PER_S = 10.0  # A counter with fewer is not worth a word to the supervisor,
+BUSIEST = 32  # and no more than so many are.
 
 log = logging.getLogger("counters.host")
 
 
 class Host:
-    """Runs the counters that the placement table gives it."""
+    """Runs the counters that the placement table gives it.
 
-    def __init__(self, id: str, store: Store, clock: Clock | None = None) -> None:
+    A counter without operations for `hibernate_after` seconds leaves memory; so do the longest idle ones beyond
+    `max_resident`. `on_asleep` hears the name of each. `on_newer` hears that storage has seen a newer table.
+    """
+
+    def __init__(
+        self,
+        id: str,
+        store: Store,
+        clock: Clock | None = None,
+        *,
+        hibernate_after: float = HIBERNATE_AFTER_S,
+        max_resident: int = RESIDENT_MAX,
+        on_asleep: Callable[[str], None] | None = None,
+        on_newer: Callable[[int], None] | None = None,
+    ) -> None:
         self.id = id
+        self._hibernate_after = hibernate_after
+        self._max_resident = max_resident
+        self._on_asleep = on_asleep
+        self._on_newer = on_newer
         self._store = store
         self._clock = clock or SystemClock()
         self._placement = Placement.empty()
+        self._lost: frozenset[str] = frozenset()  # Not ours, whatever our table says.
         self._storage = StorageThread()
         self._inbox: deque[Call] = deque()
         self._arrived = asyncio.Event()
-        self._activations: dict[str, Activation] = {}
+        self._early: list[tuple[Answerer, Operation]] = []  # Ours by a table that we have not seen yet.
+        self._activations: dict[str, Activation] = {}  # The longest idle first.
+        self._loading: frozenset[str] = frozenset()
+        self._busy: dict[str, Activation] = {}
+        self._attendance = Attendance()
         self._watchers: dict[str, set[HostEnd]] = {}
         self._links: set[HostEnd] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._paused = False
         self._moved = False
-        self._leaving: set[str] = set()
+        self._sleepy = False
 
     # What arrives
 
@@ -62,6 +98,8 @@ class Host:
         self._links.discard(link)
         for name in [name for name, links in self._watchers.items() if link in links]:
             self._forget_watcher(link, name)
+        self._early = [call for call in self._early if call[0] is not link]  # They are sent again, perhaps elsewhere.
+        self._attendance.link_closed(link)
         log.info("action=link_closed host=%s gateway=%s", self.id, link.gateway)
 
     def receive(self, link: HostEnd, message: Any) -> None:
@@ -75,23 +113,29 @@ class Host:
         elif isinstance(message, Unwatch):
             for name in message.names:
                 self._forget_watcher(link, name)
+        elif isinstance(message, Attending):
+            self._attendance.take(message)
 
     def _admit(self, answerer: Answerer, version: int, operations: Sequence[Operation]) -> None:
-        if version < self._placement.version:
-            # Sent by an older table. What is not ours by ours goes back; the sender will have ours soon.
-            for operation in operations:
-                if self._owns(operation.name):
-                    self._inbox.append((answerer, operation))
-                else:
-                    answerer.answer(operation.tag, Status.MOVED, b"")
-        else:
-            # A newer table than ours says that these are ours; the epochs see to it that no harm comes of it.
+        if version == self._placement.version:
             self._inbox.extend([(answerer, operation) for operation in operations])
+        else:
+            self._sort([(answerer, operation) for operation in operations], version > self._placement.version)
         self._arrived.set()
         if len(self._inbox) > INBOX_MAX and not self._paused:
             self._paused = True
             for each in self._links:
                 each.pause()
+
+    def _sort(self, calls: Iterable[Call], early: bool = False) -> None:
+        """Take what is ours by our table. The rest goes back, or waits for the newer one that its sender has."""
+        for answerer, operation in calls:
+            if self._owns(operation.name):
+                self._inbox.append((answerer, operation))
+            elif early and len(self._early) < INBOX_MAX:
+                self._early.append((answerer, operation))
+            else:
+                answerer.answer(operation.tag, Status.MOVED, b"")
 
     async def operate(self, version: int, operations: Sequence[Operation]) -> list[tuple[int, int, bytes]]:
         """The Ray door: apply operations that were addressed by this version of the table.
@@ -104,6 +148,10 @@ class Host:
 
     async def query(self, query: Query) -> tuple[int, bytes]:
         """Answer a question."""
+        if query.kind == "sessions":
+            return await self._sessions(query)
+        if query.kind == "awake":
+            return Status.OK, await self._awake()
         resident = {name: state for name in query.names if (state := self._state(name)) is not None}
         try:
             return await self._storage.call(queries.answer, self._store, query, resident)
@@ -118,15 +166,16 @@ class Host:
         """
         missed = placement.table.previous != self._placement.version
         self._placement = placement
+        self._lost = frozenset()
         self._moved = True
-        self._leaving.update(name for name in self._activations if missed or not self._owns(name))
+        for name, activation in self._activations.items():
+            if missed or not self._owns(name):
+                activation.on(Event.MOVED)
         # What waits was admitted under an older table, and would take these counters back from their new owner.
-        inbox, self._inbox = self._inbox, deque()
-        for answerer, operation in inbox:
-            if self._owns(operation.name):
-                self._inbox.append((answerer, operation))
-            else:
-                answerer.answer(operation.tag, Status.MOVED, b"")
+        waiting = [*self._inbox, *self._early]
+        self._inbox.clear()
+        self._early.clear()
+        self._sort(waiting)
         self._arrived.set()
 
     # The loop
@@ -137,12 +186,16 @@ class Host:
         self._spawn(self._audit())
         try:
             while True:
-                if not self._inbox and not self._moved:
+                if not (self._inbox or self._moved or self._sleepy):
                     self._arrived.clear()
                     await self._arrived.wait()
                 if self._moved:
                     self._release()
+                if self._sleepy:
+                    self._hibernate()
                 await self._round(self._take())
+                if len(self._activations) > self._max_resident:
+                    self._sleepy = True
         finally:
             for task in self._tasks:
                 task.cancel()
@@ -150,9 +203,17 @@ class Host:
             self._store.close()
 
     async def _beat(self) -> None:
+        call = looks = 0
         while True:
             for link in self._links:
                 link.beat(self._placement.version)
+            looks = looks + 1 if self._storage.under_way == call else 0
+            call = self._storage.under_way
+            if call and looks >= STUCK_BEATS:
+                self._store.free()
+            if self._activations:
+                self._sleepy = True
+                self._arrived.set()
             await asyncio.sleep(HEARTBEAT_S)
 
     def _take(self) -> list[Call]:
@@ -167,6 +228,9 @@ class Host:
     async def _round(self, calls: list[Call]) -> None:
         if not calls:
             return
+        if self._lost:
+            calls = self._send_on(calls, self._lost)
+        version = self._placement.version
         try:
             prepared = await self._prepare(calls)
         except StorageError as error:
@@ -174,6 +238,10 @@ class Host:
             for answerer, operation in calls:
                 answerer.answer(operation.tag, Status.UNAVAILABLE, b"")
             return
+        if prepared is not None and prepared.refused:
+            if version == self._placement.version:  # Else a newer table has come meanwhile, and may give them to us.
+                self._lose(prepared.refused)
+            calls = self._send_on(calls, prepared.refused)
         round = Round(self._activations, prepared, self._clock.now_ms())
         round.apply(calls)
         commit, judged = round.commit(), round.judged
@@ -202,18 +270,62 @@ class Host:
         for burst in round.settle(fenced):
             for link in self._watchers.get(burst.name, ()):
                 link.publish(burst)
+        self._note(round.needed)
         self._inbox.extendleft(reversed(round.deferred))
+
+    def _note(self, names: list[str]) -> None:
+        """These were needed just now: they will be the last to sleep."""
+        now, activations = self._clock.monotonic(), self._activations
+        for name in names:
+            activation = activations.pop(name, None)
+            if activation is not None:
+                activations[name] = activation
+                if activation.touch(now) >= BUSY_OPS_PER_S:
+                    self._busy[name] = activation
+
+    def _send_on(self, calls: list[Call], refused: frozenset[str]) -> list[Call]:
+        """These are somebody else's by a newer table than ours. Returns the other calls."""
+        mine = []
+        for answerer, operation in calls:
+            if operation.name in refused:
+                answerer.answer(operation.tag, Status.MOVED, b"")
+            else:
+                mine.append((answerer, operation))
+        return mine
+
+    def _lose(self, names: frozenset[str]) -> None:
+        """Storage has seen a newer table, by which `names` are somebody else's. Until we have it, so be it."""
+        version = self._placement.version
+        log.warning("action=claim_refused host=%s counters=%d version=%d", self.id, len(names), version)
+        self._lost |= names
+        self._spawn(self._report_newer(list(names)))
+
+    async def _report_newer(self, names: Sequence[str]) -> None:
+        try:
+            version = await self._storage.call(self._store.placed, names)
+        except StorageError as error:
+            log.warning("action=placed_failed host=%s error=%s", self.id, error)
+            return
+        if self._on_newer is not None and version > self._placement.version:
+            self._on_newer(version)
 
     async def _prepare(self, calls: list[Call]) -> Prepared | None:
         activations = self._activations
-        missing = {operation.name for _, operation in calls if operation.name not in activations}
+        missing = frozenset([operation.name for _, operation in calls if operation.name not in activations])
         doubtful = [(operation.name, operation.id) for _, operation in calls if operation.repeated]
         if not missing and not doubtful:
             return None
         ids = {name: activations[name].id for name, _ in doubtful if name in activations}
-        prepared = await self._storage.call(prepare, self._store, list(missing), doubtful, ids)
+        self._loading = missing
+        try:
+            prepared = await self._storage.call(
+                prepare, self._store, self._placement.version, list(missing), doubtful, ids
+            )
+        finally:
+            self._loading = frozenset()
+        at, now = self._clock.now_ms(), self._clock.monotonic()
         for row in prepared.rows:
-            activations[row.name] = Activation(row, prepared.latest.get(row.id, ()))
+            activations[row.name] = Activation(row, prepared.latest.get(row.id, ()), at, now)
         return prepared
 
     async def _audit(self) -> None:
@@ -231,7 +343,9 @@ class Host:
                 if not stale:
                     continue
                 log.warning("action=stale host=%s counters=%d", self.id, len(stale))
-                self._leaving.update(stale)
+                for name in stale:
+                    if name in self._activations:
+                        self._activations[name].on(Event.FENCE)
                 self._moved = True
                 self._arrived.set()
                 await self._tell(stale)
@@ -240,15 +354,39 @@ class Host:
 
     def _release(self) -> None:
         """Let go of the counters that leave. Between rounds, because a round relies on what it has loaded."""
-        leaving, self._leaving = self._leaving, set()
-        leaving.update(name for name in self._activations if not self._owns(name))  # Loaded since the table came.
         self._moved = False
+        leaving = []
+        for name, activation in self._activations.items():
+            if activation.state is Life.ACTIVE and not self._owns(name):  # Loaded since the table came.
+                activation.on(Event.MOVED)
+            if activation.state is not Life.ACTIVE:
+                leaving.append(name)
         for name in leaving:
-            self._activations.pop(name, None)
+            self._drop(name)
         for name in [name for name in self._watchers if not self._owns(name)]:
             del self._watchers[name]  # Its watchers have been told of the new owner by the same table.
         if leaving:
             log.info("action=release host=%s counters=%d version=%d", self.id, len(leaving), self._placement.version)
+
+    def _hibernate(self) -> None:
+        """Let those sleep that have been idle for long, and the longest idle of too many. Between rounds, as above."""
+        self._sleepy = False
+        idle_since = self._clock.monotonic() - self._hibernate_after
+        surplus = len(self._activations) - self._max_resident
+        asleep: list[str] = []
+        for name, activation in self._activations.items():
+            if activation.touched_at > idle_since and len(asleep) >= surplus:
+                break
+            activation.on(Event.IDLE)
+            asleep.append(name)
+        for name in asleep:
+            self._drop(name)
+            if self._on_asleep is not None:
+                self._on_asleep(name)
+
+    def _drop(self, name: str) -> None:
+        self._busy.pop(name, None)
+        self._activations.pop(name).on(Event.RELEASE)
 
     def _owns(self, name: str) -> bool:
         return self._placement.owner(name) == self.id
@@ -257,9 +395,55 @@ class Host:
 
     def _state(self, name: str) -> State | None:
         activation = self._activations.get(name)
-        if activation is None or activation.shown is None or name in self._leaving:
+        if activation is None or activation.shown is None or activation.state is not Life.ACTIVE:
             return None
         return State(activation.id, activation.created_at, activation.shown)
+
+    def activity(self) -> list[tuple[str, float]]:
+        """The busiest counters and their operations a second; empty when there is nothing to speak of."""
+        now = self._clock.monotonic()
+        rates = [(name, activation.ops_per_s(now)) for name, activation in self._busy.items()]
+        for name, rate in rates:
+            if rate < BUSY_OPS_PER_S or name not in self._activations:
+                del self._busy[name]
+        return nlargest(BUSIEST, (each for each in rates if each[0] in self._busy), key=lambda each: each[1])
+
+    async def _sessions(self, query: Query) -> tuple[int, bytes]:
+        name = query.names[0]
+        present = (await self._present([name], whole=True)).get(name, Present(0, []))
+        sessions = present.sessions[: query.limit] if query.limit else present.sessions
+        return Status.OK, b'{"name":"%b","count":%d,"sessions":[%b]}' % (
+            name.encode(), present.number, b",".join(sessions)
+        )  # fmt: skip
+
+    async def _awake(self) -> bytes:
+        """Everything that is awake here, as JSON."""
+        now = self._clock.monotonic()
+        entry = self._placement.hosts.get(self.id)
+        rows = [
+            {
+                "name": name,
+                "host": self.id,
+                "dedicated": entry is not None and entry.dedicated is not None,
+                "epoch": activation.epoch,
+                "awakeSince": iso(activation.awake_since),
+                "opsPerS": round(activation.ops_per_s(now), 1),
+                "sessions": 0,
+            }
+            for name, activation in self._activations.items()
+            if activation.state is Life.ACTIVE
+        ]
+        present = await self._present([name for name in self._activations if name in self._watchers], whole=False)
+        for row in rows:
+            row["sessions"] = present.get(str(row["name"]), Present(0, [])).number
+        return msgspec.json.encode(rows)
+
+    async def _present(self, names: Sequence[str], whole: bool) -> dict[str, Present]:
+        listening: dict[HostEnd, list[str]] = {}
+        for name in names:
+            for link in self._watchers.get(name, ()):
+                listening.setdefault(link, []).append(name)
+        return await self._attendance.ask(listening, whole)
 
     async def _answer(self, link: HostEnd, query: Query) -> None:
         status, body = await self.query(query)
@@ -274,8 +458,8 @@ class Host:
         try:
             if claim:
                 # An earlier owner could still commit, and its event would reach nobody. Now it cannot.
-                mine = self._activations.keys() - self._leaving
-                await self._storage.call(self._store.claim, [name for name in names if name not in mine])
+                foreign = [name for name in names if not self._holds(name)]
+                await self._storage.call(self._store.claim, foreign, self._placement.version)
             states = await self._states(names)
             behind = []
             for name, id, seq in positions:
@@ -295,6 +479,11 @@ class Host:
                 link.publish(each)
             else:
                 link.place(each)
+
+    def _holds(self, name: str) -> bool:
+        """Whether it has been claimed for this host, or is about to be."""
+        activation = self._activations.get(name)
+        return name in self._loading if activation is None else activation.state is Life.ACTIVE
 
     async def _tell(self, names: Sequence[str]) -> None:
         """Tell those who watch where these counters stand, as soon as storage says so."""

@@ -15,7 +15,7 @@ from typing import Any, Protocol, cast
 
 import msgspec
 
-from actors.messages import Burst, Down, Events, Heartbeat, Hello, Position, Results, Up, Welcome
+from actors.messages import Attend, Burst, Down, Events, Heartbeat, Hello, Position, Results, Up, Welcome
 
 FRAME_MAX = 64 * 2**20  # A frame holds one turn's batch. A larger length is not ours: somebody else is calling.
 BACKLOG_MAX = 64 * 2**20  # Bytes a host holds for a gateway that does not read; then it is cut off and catches up.
@@ -137,6 +137,10 @@ class HostEnd(asyncio.Protocol):
         """Say where a watched counter stands."""
         self.flush()  # Whatever was said before is older and has to arrive first.
         self._write(frame(position))
+
+    def ask(self, attend: Attend) -> None:
+        """Ask the gateway who is connected."""
+        self._write(frame(attend))
 
     def beat(self, version: int) -> None:
         """Say that this loop is alive."""

@@ -52,7 +52,7 @@ class Query(msgspec.Struct, tag=3, array_like=True, omit_defaults=True):
     """A question that changes nothing and wakes nobody."""
 
     tag: int
-    kind: str  # values, metadata, history, page, snapshot, missed
+    kind: str  # value, values, metadata, history, page, snapshot, missed, sessions, awake
     names: list[str]
     limit: int = 0
     before: int | None = None
@@ -70,6 +70,13 @@ class Unwatch(msgspec.Struct, tag=5, array_like=True):
     """No more events of these counters."""
 
     names: list[str]
+
+
+class Attending(msgspec.Struct, tag=13, array_like=True):
+    """A gateway's answer to Attend: for each counter how many sessions it has there and, if wanted, these as JSON."""
+
+    tag: int
+    sessions: list[tuple[str, int, list[bytes]]]
 
 
 class Welcome(msgspec.Struct, tag=6, array_like=True):
@@ -119,5 +126,13 @@ class Heartbeat(msgspec.Struct, tag=10, array_like=True):
     version: int
 
 
-Down = Hello | Operate | Query | Watch | Unwatch
-Up = Welcome | Results | Events | Position | Heartbeat
+class Attend(msgspec.Struct, tag=12, array_like=True):
+    """Say who is connected to these counters: how many or, when `whole`, each of them."""
+
+    tag: int
+    names: list[str]
+    whole: bool
+
+
+Down = Hello | Operate | Query | Watch | Unwatch | Attending
+Up = Welcome | Results | Events | Position | Heartbeat | Attend

@@ -20,6 +20,7 @@ from actors import encoding
 from actors.activation import Activation, item
 from actors.clock import iso
 from actors.core.counter import ANOTHER_OPERATION, Change, Refusal
+from actors.core.lifecycle import Event
 from actors.core.policy import Policy, complaint
 from actors.messages import Burst, Operation, Status
 from storage.records import Commit, CounterRecord, OperationRecord, PolicyWrite
@@ -43,29 +44,35 @@ class Prepared(NamedTuple):
     """What storage knew: rows now owned by this host, their newest history, and operations that are repeats."""
 
     rows: list[CounterRecord]
+    refused: frozenset[str]  # Names that a newer table gave to somebody else.
     latest: dict[int, list[OperationRecord]]
     repeats: dict[tuple[str, str], list[OperationRecord]]  # (name, id) → that operation and the ones before it.
     deletions: set[tuple[str, str]]  # (name, id) of deletions that were done before.
 
 
-def prepare(store: Store, missing: list[str], doubtful: list[tuple[str, str]], ids: dict[str, int]) -> Prepared:
+def prepare(
+    store: Store, version: int, missing: list[str], doubtful: list[tuple[str, str]], ids: dict[str, int]
+) -> Prepared:
     """Claim and load `missing` counters; find which of the `doubtful` operations (name, id) were applied before.
 
+    `version` is that of the table by which they are ours; what was claimed by a newer one is not in the rows returned.
     `ids` are the counter ids of those names that are resident.
     """
-    rows = store.claim(missing) if missing else []
+    rows = store.claim(missing, version) if missing else []
     old = [row.id for row in rows if row.seq]
     latest = store.latest(old, encoding.HISTORY_SHOWN) if old else {}
     repeats: dict[tuple[str, str], list[OperationRecord]] = {}
     if doubtful:
         ids = ids | {row.name: row.id for row in rows}
+        doubtful = [(name, id) for name, id in doubtful if name in ids]
         found = store.find_operations([(ids[name], id) for name, id in doubtful])
         for name, id in doubtful:
             row = found.get((ids[name], id))
             if row is not None:
                 repeats[name, id] = store.history(row.counter_id, row.seq + 1, encoding.HISTORY_SHOWN)
     deletions = store.find_deletions([id for _, id in doubtful]) if doubtful else set()
-    return Prepared(rows, latest, repeats, deletions)
+    refused = frozenset(missing) - {row.name for row in rows} if len(rows) < len(missing) else frozenset[str]()
+    return Prepared(rows, refused, latest, repeats, deletions)
 
 
 def conclude(store: Store, commit: Commit | None, others: list[tuple[int, int]]) -> frozenset[int]:
@@ -217,6 +224,11 @@ class Round:
         return list(self._touched)
 
     @property
+    def needed(self) -> list[str]:
+        """The counters that changed, and those that refused to."""
+        return [*self._touched, *(name for name in self._judged if name not in self._touched)]
+
+    @property
     def judged(self) -> list[tuple[int, int]]:
         """Counters (id, epoch) whose ownership the commit does not prove, but of which something is said."""
         return [(each.id, each.epoch) for name, each in self._judged.items() if name not in self._touched]
@@ -282,15 +294,17 @@ class Round:
         """The commit is done: answer every call, show the new state, and return the events that may leave now."""
         for activation in self._touched.values():
             name = activation.name
-            if activation.id in fenced or name in self._ended:
-                del self._activations[name]
+            if activation.id in fenced:
+                self._drop(name, Event.FENCE)
+            elif name in self._ended:
+                self._drop(name, Event.LOST)
             else:
                 if not activation.created_at:
                     activation.created_at = self._at_iso
                 activation.settle(self._metadata.get(name), self._at_iso)
         for name, activation in self._judged.items():
-            if activation.id in fenced:
-                self._activations.pop(name, None)
+            if activation.id in fenced and name in self._activations:
+                self._drop(name, Event.FENCE)
         self._forget()
         for answerer, tag, status, body, activation in self._ready:
             if activation.id in fenced:
@@ -302,10 +316,15 @@ class Round:
     def abandon(self, status: Status) -> None:
         """The commit failed. Memory may be ahead of the disk, so every counter it touched is loaded anew next time."""
         for name in self._touched:
-            del self._activations[name]
+            self._drop(name, Event.LOST)
         self._forget()
         for answerer, operation, *_ in self._outcomes:
             answerer.answer(operation.tag, status, b"")
+
+    def _drop(self, name: str, event: Event) -> None:
+        activation = self._activations.pop(name)
+        activation.on(event)
+        activation.on(Event.RELEASE)
 
     def _forget(self) -> None:
         for activation in self._recalled:

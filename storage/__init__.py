@@ -5,6 +5,7 @@ Read in this order:
     errors      what can go wrong
     tables      the shape on disk (SQLModel)
     engine      opening a database; the only lines that know which one it is
+    holder      who keeps all others from writing
     statements  the hot SQL, many rows at a time
     store       the contract, and its keeper on SQL
     thread      where its calls run, away from the event loop

@@ -15,13 +15,14 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy import Engine, create_engine, event, inspect, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 from sqlmodel import SQLModel
 
 from storage import tables
 from storage.errors import StorageMisconfigured
+from storage.holder import end_stopped_holder
 
 BUSY_TIMEOUT_MS = 5_000  # Only a foreign program can make us wait here: our own writers queue on the lock file.
 STATEMENTS_CACHED = 256  # The hot statements exist once per power of two of rows, about forty in all.
@@ -35,6 +36,7 @@ class Database(NamedTuple):
 
     engine: Engine
     turn: Turn  # A writer holds it for the length of one transaction.
+    free: Callable[[], int | None]  # Ends a stopped process that holds the turn; its pid.
     begin: str  # Begins a transaction that writes.
     errors: tuple[type[Exception], ...]  # What a failed transaction raises.
     close: Callable[[], None]
@@ -56,13 +58,15 @@ def open_database(url: str) -> Database:
     database = _open_sqlite(Path(parsed.database))
     with database.turn():  # Two hosts that start together would otherwise both try to create the tables.
         SQLModel.metadata.create_all(database.engine, tables=[_table(tables.Counter), _table(tables.Operation)])
+        _add_placed(database.engine)
     return database
 
 
 def _open_sqlite(path: Path) -> Database:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = os.open(f"{path}.turn", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        path_of_turn = Path(f"{path}.turn")
+        lock = os.open(path_of_turn, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise StorageMisconfigured(f"cannot use {path.parent} for the database: {error.strerror}") from error
     engine = create_engine(
@@ -94,8 +98,18 @@ def _open_sqlite(path: Path) -> Database:
         engine.dispose()
         os.close(lock)
 
+    def free() -> int | None:
+        return end_stopped_holder(path_of_turn)
+
     # A transaction here always writes: taking the write lock first means it cannot fail half way for want of it.
-    return Database(engine, turn, "BEGIN IMMEDIATE", (sqlite3.Error, SQLAlchemyError), close)
+    return Database(engine, turn, free, "BEGIN IMMEDIATE", (sqlite3.Error, SQLAlchemyError), close)
+
+
+def _add_placed(engine: Engine) -> None:
+    """Bring a file from before counters knew the table version they were claimed by up to date."""
+    with engine.connect() as connection:
+        if "placed" not in {column["name"] for column in inspect(connection).get_columns("counter")}:
+            connection.exec_driver_sql("ALTER TABLE counter ADD COLUMN placed BIGINT NOT NULL DEFAULT 0")
 
 
 def _table(model: type[SQLModel]) -> Any:

@@ -19,17 +19,22 @@ class MemoryStore:
         self._names: dict[int, str] = {}
         self._operations: dict[int, list[OperationRecord]] = {}
 
-    def claim(self, names: Sequence[str]) -> list[CounterRecord]:
+    def claim(self, names: Sequence[str], version: int) -> list[CounterRecord]:
         claimed = []
         for name in names:
             row = self._counters.get(name)
+            if row is not None and row.placed > version:
+                continue
             if row is None:
                 row = CounterRecord(next(self._ids), name, 0, 0, 0, None, None, None, None)
                 self._names[row.id] = name
                 self._operations[row.id] = []
-            row = self._counters[name] = row._replace(epoch=row.epoch + 1)
+            row = self._counters[name] = row._replace(epoch=row.epoch + 1, placed=version)
             claimed.append(row)
         return claimed
+
+    def placed(self, names: Sequence[str]) -> int:
+        return max((self._counters[name].placed for name in names if name in self._counters), default=0)
 
     def commit(self, commit: Commit) -> frozenset[int]:
         fenced = frozenset(write.id for write in commit.counters if self._epoch(write.id) != write.epoch)
@@ -93,6 +98,9 @@ class MemoryStore:
 
     def since(self, counter_id: int, seq: int, limit: int) -> list[OperationRecord]:
         return [row for row in self._operations.get(counter_id, ()) if row.seq > seq][:limit]
+
+    def free(self) -> int | None:
+        return None  # Nobody else is there.
 
     def close(self) -> None:
         self._counters.clear()

@@ -22,6 +22,7 @@ class CounterRecord(NamedTuple):
     updated_at: int | None
     created_by: str | None
     policy: str | None  # JSON text, as the counter's owner wrote it.
+    placed: int = 0  # Version of the placement table by which it was claimed last.
 
 
 class OperationRecord(NamedTuple):

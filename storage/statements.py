@@ -39,12 +39,13 @@ def _values(rows: int, columns: int) -> str:
 
 @cache
 def claim(rows: int) -> str:
-    """Parameters of a row: name. Returns the counters' rows in the order of CounterRecord."""
-    placeholders = ", ".join(["(?, 0, 0, 1)"] * rows)
+    """Parameters of a row: name, version of the table. Returns what was claimed, in the order of CounterRecord."""
+    placeholders = ", ".join(["(?, 0, 0, 1, ?)"] * rows)
     return (
-        f"INSERT INTO counter (name, value, operation_count, epoch) VALUES {placeholders} "
-        "ON CONFLICT (name) DO UPDATE SET epoch = counter.epoch + 1 "
-        "RETURNING id, name, value, operation_count, epoch, created_at, updated_at, created_by, policy"
+        f"INSERT INTO counter (name, value, operation_count, epoch, placed) VALUES {placeholders} "
+        "ON CONFLICT (name) DO UPDATE SET epoch = counter.epoch + 1, placed = excluded.placed "
+        "WHERE counter.placed <= excluded.placed "
+        "RETURNING id, name, value, operation_count, epoch, created_at, updated_at, created_by, policy, placed"
     )
 
 

@@ -31,8 +31,16 @@ OPERATION: Any = Operation.__table__  # type: ignore[attr-defined]
 class Store(Protocol):
     """The contract between hosts and storage. All methods raise StorageUnavailable when the database does."""
 
-    def claim(self, names: Sequence[str]) -> list[CounterRecord]:
-        """Take ownership of `names`: each epoch grows by one, missing rows are made. Earlier owners are now fenced."""
+    def claim(self, names: Sequence[str], version: int) -> list[CounterRecord]:
+        """Take ownership of `names`, which `version` of the placement table gives to the caller.
+
+        Each epoch grows by one, missing rows are made, earlier owners are fenced. A counter that was claimed by a newer
+        version is left alone and missing in what is returned: the caller has not heard of its new owner yet.
+        """
+        ...
+
+    def placed(self, names: Sequence[str]) -> int:
+        """The newest version of the placement table by which one of `names` was claimed; 0: none ever was."""
         ...
 
     def commit(self, commit: Commit) -> frozenset[int]:
@@ -74,6 +82,13 @@ class Store(Protocol):
         """Operations with a seq greater than `seq`, oldest first."""
         ...
 
+    def free(self) -> int | None:
+        """End the process that keeps others from writing, if it is stopped; the only method for any thread.
+
+        A process that was stopped in the middle of a commit holds the database until it goes on. Returns its pid.
+        """
+        ...
+
     def close(self) -> None:
         """Give the database back. Nothing may be called afterwards."""
         ...
@@ -92,12 +107,16 @@ class SqlStore:
         self._connection = self._database.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         self._driver: Any = self._connection.connection.driver_connection
 
-    def claim(self, names: Sequence[str]) -> list[CounterRecord]:
+    def claim(self, names: Sequence[str], version: int) -> list[CounterRecord]:
         if not names:
             return []
         with self._transaction() as driver:
-            rows = statements.run(driver, statements.claim, [(name,) for name in names])
+            rows = statements.run(driver, statements.claim, [(name, version) for name in names])
         return [CounterRecord(*row) for row in rows]
+
+    def placed(self, names: Sequence[str]) -> int:
+        rows = self._fetch_in(select(COUNTER.c.placed), COUNTER.c.name, names)
+        return max((row[0] for row in rows), default=0)
 
     def commit(self, commit: Commit) -> frozenset[int]:
         with self._transaction() as driver:
@@ -179,6 +198,9 @@ class SqlStore:
     def since(self, counter_id: int, seq: int, limit: int) -> list[OperationRecord]:
         statement = select(OPERATION).where(OPERATION.c.counter_id == counter_id, OPERATION.c.seq > seq)
         return [OperationRecord(*row) for row in self._fetch(statement.order_by(OPERATION.c.seq).limit(limit))]
+
+    def free(self) -> int | None:
+        return self._database.free()
 
     def close(self) -> None:
         self._connection.close()

@@ -10,7 +10,10 @@ Key = BigInteger().with_variant(Integer, "sqlite")
 
 
 class Counter(SQLModel, table=True):
-    """One counter: its committed state and who may write it (`epoch`)."""
+    """One counter: its committed state and who may write it.
+
+    `epoch` is the number of the present owner, `placed` the version of the placement table by which it became that.
+    """
 
     __tablename__ = "counter"
     # AUTOINCREMENT never hands out an id twice, so an owner from a deleted counter's life can never match a new one.
@@ -25,6 +28,7 @@ class Counter(SQLModel, table=True):
     updated_at: int | None = Field(default=None, sa_column=Column(BigInteger))
     created_by: str | None = Field(default=None, sa_column=Column(Text))
     policy: str | None = Field(default=None, sa_column=Column(Text))
+    placed: int = Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default="0"))
 
 
 class Operation(SQLModel, table=True):

@@ -21,6 +21,7 @@ class StorageThread:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._calls: SimpleQueue[tuple[asyncio.Future[Any], Callable[..., Any], tuple[Any, ...]] | None] = SimpleQueue()
+        self.under_way = 0  # Number of the call that is being worked on; 0: none is.
         self._thread = threading.Thread(target=self._run, name="storage", daemon=True)
         self._thread.start()
 
@@ -36,15 +37,17 @@ class StorageThread:
         self._thread.join()
 
     def _run(self) -> None:
-        post = self._loop.call_soon_threadsafe
+        post, number = self._loop.call_soon_threadsafe, 0
         while (call := self._calls.get()) is not None:
             future, function, arguments = call
+            self.under_way = number = number + 1
             try:
                 result = function(*arguments)
             except Exception as error:
                 post(_fail, future, error)
             else:
                 post(_finish, future, result)
+            self.under_way = 0
 
 
 def _finish(future: asyncio.Future[Any], result: Any) -> None:

@@ -64,7 +64,7 @@ def store(backend: Memory | Sqlite) -> Store:
 
 
 def claimed(store: Store, name: str = "votes") -> CounterRecord:
-    [row] = store.claim([name])
+    [row] = store.claim([name], 0)
     return row
 
 
@@ -101,7 +101,7 @@ def seqs(rows: list[OperationRecord]) -> list[int]:
 class TestClaim:
     def test_a_new_counter_has_nothing_and_epoch_one(self, store: Store) -> None:
         row = claimed(store)
-        assert row == (row.id, "votes", 0, 0, 1, None, None, None, None)
+        assert row == (row.id, "votes", 0, 0, 1, None, None, None, None, 0)
 
     def test_every_claim_is_a_new_epoch_of_the_same_counter(self, store: Store) -> None:
         rows = [claimed(store) for _ in range(4)]
@@ -111,12 +111,22 @@ class TestClaim:
     def test_a_claim_brings_what_was_committed(self, store: Store) -> None:
         row = claimed(store)
         store.commit(Commit([write(row, 5, 2, at=7)], policies=[PolicyWrite(row.id, '{"minimum":-9}', "ann")]))
-        assert claimed(store) == (row.id, "votes", 5, 2, 2, 7, 7, "ann", '{"minimum":-9}')
+        assert claimed(store) == (row.id, "votes", 5, 2, 2, 7, 7, "ann", '{"minimum":-9}', 0)
+
+    def test_who_follows_an_older_table_cannot_take_it_back(self, store: Store) -> None:
+        [row] = store.claim(["votes"], 7)
+        assert store.claim(["votes", "new"], 6)[0].name == "new"
+        assert len(store.claim(["votes"], 6)) == 0
+        assert store.stale([(row.id, row.epoch)]) == frozenset()
+        assert store.claim(["votes"], 7)[0].epoch == 2  # The same table: its owner has forgotten it and wakes it again.
+        assert store.claim(["votes"], 8)[0].epoch == 3
+        assert store.placed(["votes", "new", "never"]) == 8
+        assert store.placed(["never"]) == 0
 
     def test_many_at_once_old_and_new(self, store: Store) -> None:
         old = filled(store, "old")
-        rows = {row.name: row for row in store.claim(["new", "old", "newer"])}
-        assert rows["old"] == (old.id, "old", 1, 1, 2, 1, 1, None, None)
+        rows = {row.name: row for row in store.claim(["new", "old", "newer"], 0)}
+        assert rows["old"] == (old.id, "old", 1, 1, 2, 1, 1, None, None, 0)
         assert rows["new"].epoch == rows["newer"].epoch == 1
         assert len({row.id for row in rows.values()}) == 3
 
@@ -148,7 +158,7 @@ class TestOneOwnerForEachEpoch:
 
         def fight(_: int) -> list[CounterRecord]:
             store = open_store(sqlite.url)
-            rows = [row for _ in range(self.ROUNDS) for _ in range(self.CLAIMANTS // 8) for row in store.claim(names)]
+            rows = [row for _ in range(self.ROUNDS * (self.CLAIMANTS // 8)) for row in store.claim(names, 0)]
             store.close()
             return rows
 
@@ -177,7 +187,7 @@ class TestCommit:
         row = claimed(store)
         done = Commit([write(row, 3, 2, at=50)], [operation(row, 1), operation(row, 2, value=3)])
         assert store.commit(done) == frozenset()
-        assert store.read(["votes"]) == {"votes": (row.id, "votes", 3, 2, 1, 50, 50, None, None)}
+        assert store.read(["votes"]) == {"votes": (row.id, "votes", 3, 2, 1, 50, 50, None, None, 0)}
         assert store.since(row.id, 0, 10) == list(done.operations)
 
     def test_created_at_stays_and_updated_at_moves(self, store: Store) -> None:
@@ -240,7 +250,7 @@ class TestCommit:
     @pytest.mark.parametrize("rows", [1, 2, 3, 63, 64, 65, 1_000, 1_023, 1_024, 1_025, 2_500])
     def test_batches_of_any_size(self, store: Store, rows: int) -> None:
         names = [f"c{number:04}" for number in range(rows)]
-        claims = store.claim(names)
+        claims = store.claim(names, 0)
         assert sorted(row.name for row in claims) == names
         writes = [write(row, int(row.name[1:]), 1) for row in claims]
         operations = [operation(row, 1, value=int(row.name[1:])) for row in claims]
@@ -250,8 +260,8 @@ class TestCommit:
         assert len(store.latest(ids, 5)) == len(store.find_operations([(id, "o1") for id in ids])) == rows
 
     def test_a_large_batch_leaves_out_exactly_the_fenced(self, store: Store) -> None:
-        rows = store.claim([f"c{number}" for number in range(2_000)])
-        stolen = {row.id for row in store.claim([f"c{number}" for number in range(0, 2_000, 7)])}
+        rows = store.claim([f"c{number}" for number in range(2_000)], 0)
+        stolen = {row.id for row in store.claim([f"c{number}" for number in range(0, 2_000, 7)], 0)}
         assert store.commit(Commit([write(row, 1, 1) for row in rows], [operation(row, 1) for row in rows])) == stolen
         assert len(store.read([row.name for row in rows])) == len(rows) - len(stolen)
         assert store.latest([row.id for row in rows], 1).keys() == {row.id for row in rows} - stolen
@@ -321,7 +331,7 @@ class TestDeletion:
         commit = Commit([write(row, 1, 1)], [operation(row, 1)], [PolicyWrite(row.id, "{}", "ann")], [row.id])
         assert store.commit(commit) == frozenset()
         assert store.read(["votes"]) == {}
-        assert claimed(store)[1:] == ("votes", 0, 0, 1, None, None, None, None)
+        assert claimed(store)[1:] == ("votes", 0, 0, 1, None, None, None, None, 0)
 
     def test_an_id_is_never_used_again(self, backend: Memory | Sqlite) -> None:
         store = backend.open()
@@ -386,7 +396,7 @@ class TestHistory:
 
     def test_of_nothing(self, store: Store) -> None:
         assert store.latest([], 5) == store.find_operations([]) == store.read([]) == {}
-        assert store.claim([]) == store.history(1, None, 5) == store.since(1, 0, 5) == []
+        assert store.claim([], 0) == store.history(1, None, 5) == store.since(1, 0, 5) == []
 
 
 class TestRead:
@@ -425,9 +435,9 @@ class TestPage:
     @pytest.fixture
     def store(self, backend: Memory | Sqlite) -> Store:
         store = backend.open()
-        rows = store.claim(self.NAMES)
+        rows = store.claim(self.NAMES, 0)
         store.commit(Commit([write(row, 1, 1) for row in rows]))
-        store.claim(["a-never-written", "aaa"])
+        store.claim(["a-never-written", "aaa"], 0)
         return store
 
     def names(self, store: Store, prefix: str, after: str, limit: int = 99) -> list[str]:
@@ -463,7 +473,7 @@ class TestAFile:
         store.commit(Commit([write(row, 2, 2, at=5)], rows, [PolicyWrite(row.id, '{"maximum":9}', "ann")]))
         store.close()
         again = sqlite.open()
-        assert again.read(["votes"])["votes"] == (row.id, "votes", 2, 2, 1, 5, 5, "ann", '{"maximum":9}')
+        assert again.read(["votes"])["votes"] == (row.id, "votes", 2, 2, 1, 5, 5, "ann", '{"maximum":9}', 0)
         assert again.since(row.id, 0, 9) == rows
         assert claimed(again).epoch == 2
 

@@ -82,7 +82,7 @@ class Gateway:
         return value
 
 
-def test_what_the_old_owner_still_commits_is_heard_by_those_who_have_moved_on(tmp_path: Path) -> None:
+def test_what_is_sent_to_the_old_owner_is_applied_by_the_new_one_and_heard(tmp_path: Path) -> None:
     async def run() -> None:
         store = MemoryStore()
         old, new = Host("host:1", store), Host("host:0", store)
@@ -112,9 +112,11 @@ def test_what_the_old_owner_still_commits_is_heard_by_those_who_have_moved_on(tm
         listener.tables.take(second)
         await until("the listener has moved on", lambda: name in new._watchers)
         await until("and knows where the counter stands", lambda: listener.router.ready)
-        assert await sender.increment(name) == 2  # At the old owner, which does not know better.
+        second_one = asyncio.create_task(sender.increment(name))  # To the old owner, which does not know better.
+        await until("storage has sent it on", lambda: name in old._lost)
         old.place(Placement(second))
         sender.tables.take(second)
+        assert await second_one == 2
         await until("the second is heard, too", lambda: listener.heard == [1, 2], HEARD_S)
 
         assert await sender.increment(name) == 3

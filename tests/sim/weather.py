@@ -57,6 +57,7 @@ class Disk:
         self._loop = current()
         self._jobs: deque[tuple[asyncio.Future[Any], Callable[..., Any], tuple[Any, ...]]] = deque()
         self._busy = False
+        self.under_way = 0  # Nobody looks for stopped processes here.
         self._frozen: list[Callable[[], None]] | None = None  # What goes on when it thaws.
         self._dead = False
         self._waiting: set[asyncio.Future[Any]] = set()

@@ -55,6 +55,8 @@ class Plan:
         self.faults_every_s = chance.choice((0.1, 0.4, 1.0))
         self.late_tables = chance.random() < 0.5
         self.deletions = chance.random() < 0.3
+        self.hibernate_after_s = chance.choice((0.1, 1.0, 10.0))
+        self.max_resident = chance.choice((1, 2, 100))
 
     @classmethod
     def of_moves(cls, seed: int) -> Plan:
@@ -115,7 +117,13 @@ class SimHost:
         self.disk = Disk(f"{world.seed}/disk/{label}", world.plan.disk_s, world.disk_failures)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("actors.host.StorageThread", lambda: self.disk)
-            host = self.host = Host(self.id, world.journal, LoopClock(world.loop))
+            host = self.host = Host(
+                self.id,
+                world.journal,
+                LoopClock(world.loop),
+                hibernate_after=world.plan.hibernate_after_s,
+                max_resident=world.plan.max_resident,
+            )
         self.directory = SimDirectory(world, label)
         self.directory.subscribe(lambda: host.place(self.directory.placement))
         self.task = world.loop.create_task(host.run())

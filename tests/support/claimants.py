@@ -27,7 +27,7 @@ def count(url: str, name: str, who: str, operations: int, a_turn: int) -> list[i
     epochs = []
     done = 0
     while done < operations:
-        [row] = store.claim([name])
+        [row] = store.claim([name], 1)
         epochs.append(row.epoch)
         for _ in range(min(a_turn, operations - done)):
             after = increment(store, row, f"{who}-{done}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from actors.messages import Burst, Position, Status
+from actors.messages import Attend, Burst, Position, Status
 
 
 class RecordingLink:
@@ -18,6 +18,7 @@ class RecordingLink:
         self.bodies: dict[int, bytes] = {}
         self.bursts: list[Burst] = []
         self.positions: list[Position] = []
+        self.asked: list[Attend] = []
         self.reading = True
         self.closed = False
 
@@ -34,6 +35,9 @@ class RecordingLink:
     def place(self, position: Position) -> None:
         self.positions.append(position)
         self.said.append(("position", position.seq))
+
+    def ask(self, attend: Attend) -> None:
+        self.asked.append(attend)
 
     def beat(self, version: int) -> None:
         pass

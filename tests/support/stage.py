@@ -33,11 +33,11 @@ def table(version: int, *ids: str) -> Table:
 class Stage:
     """A running host `h`, one link to it, and its storage thread by hand."""
 
-    def __init__(self, store: Store, thread: HandThread) -> None:
+    def __init__(self, store: Store, thread: HandThread, **host: Any) -> None:
         self.store = store
         self.thread = thread
         self.clock = HandClock()
-        self.host = Host("h", store, self.clock)
+        self.host = Host("h", store, self.clock, **host)
         self.link = RecordingLink()
         self._tags = count(1)
         self.place(1, "h")
@@ -80,12 +80,12 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(store: Store | None = None) -> AsyncIterator[Stage]:
-    """Run a host for the length of a test. It must not end by itself."""
+async def stage(store: Store | None = None, **host: Any) -> AsyncIterator[Stage]:
+    """Run a host, told `host`, for the length of a test. It must not end by itself."""
     thread = HandThread()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("actors.host.StorageThread", lambda: thread)
-        built = Stage(MemoryStore() if store is None else store, thread)
+        built = Stage(MemoryStore() if store is None else store, thread, **host)
     task = asyncio.get_running_loop().create_task(built.host.run())
     await settle()
     try:

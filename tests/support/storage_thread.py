@@ -42,6 +42,8 @@ class Job:
 class HandThread:
     """Stands in for `storage.thread.StorageThread` and collects its jobs in order."""
 
+    under_way = 0
+
     def __init__(self) -> None:
         self.jobs: list[Job] = []
 

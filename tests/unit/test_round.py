@@ -39,7 +39,7 @@ def code_of(answer: tuple[Status, Any]) -> str:
 
 async def steal(stage: Stage, name: str, value: int | None = None) -> None:
     """Another host takes the counter over, and perhaps changes it."""
-    [row] = stage.store.claim([name])
+    [row] = stage.store.claim([name], 1)
     if value is not None:
         assert not stage.store.commit(Commit([CounterWrite(row.id, row.epoch, value, row.seq, 1)]))
 
@@ -86,7 +86,7 @@ class TestTheOrderOfThings:
         async with stage() as s:
             s.send(*(operation(name=f"c{n}") for n in range(50)))
             await settle()
-            assert sorted(s.thread.jobs[0].arguments[1]) == sorted(f"c{n}" for n in range(50))
+            assert sorted(s.thread.jobs[0].arguments[2]) == sorted(f"c{n}" for n in range(50))
             await s.thread.finish("prepare")
             assert len(s.thread.jobs[0].arguments[0].counters) == 50
             await s.thread.finish("commit")
@@ -327,12 +327,46 @@ class TestTables:
             assert (s.link.answers[tags[0]], s.thread.names) == (MOVED, [])
 
     @jumping
-    async def test_a_sender_with_a_newer_table_is_believed(self) -> None:
+    async def test_what_a_newer_table_gives_us_waits_for_that_table(self) -> None:
+        async with stage() as s:
+            s.place(2, "other")
+            tags = s.send(operation(), operation(name="word"), version=3)
+            await s.work()
+            assert s.link.answers == {}
+            s.place(3, "h")
+            await s.work()
+            assert [s.link.value(tag) for tag in tags] == [1, 1]
+
+    @jumping
+    async def test_what_waits_for_a_table_that_gives_it_to_others_is_sent_on(self) -> None:
         async with stage() as s:
             s.place(2, "other")
             tags = s.send(operation(), version=3)
+            s.place(4, "other")
             await s.work()
-            assert s.link.value(tags[0]) == 1
+            assert s.link.answers[tags[0]][0] is Status.MOVED
+
+    @jumping
+    async def test_what_waits_for_a_table_goes_with_its_link(self) -> None:
+        """It is sent again on another link, with the word that it was sent before; two of it would be one too many."""
+        async with stage() as s:
+            s.place(2, "other")
+            s.send(operation(), version=3)
+            s.host.link_closed(s.link)  # type: ignore[arg-type]
+            s.place(3, "h")
+            await s.work()
+            assert s.store.read(["votes"]) == {}
+
+    @jumping
+    async def test_what_was_claimed_by_a_newer_table_is_left_alone_and_reported(self) -> None:
+        async with stage() as s:
+            heard: list[int] = []
+            s.host._on_newer = heard.append
+            s.store.claim(["votes"], 9)
+            assert (await s.call(operation(), operation(name="word")))[0][0] is Status.MOVED
+            assert heard == [9]
+            assert s.store.claim(["votes"], 9)[0].epoch == 2  # Only this claim came after the first.
+            assert s.store.read(["word"])["word"].value == 1
 
     @jumping
     async def test_what_waits_while_its_counter_moves_away_does_not_bring_it_back(self) -> None:
@@ -818,7 +852,7 @@ class TestWatching:
                     s.send(operation(name="other"))
                     await settle()
                 s.place(2, "other")
-                [stolen] = s.store.claim(["votes"])
+                [stolen] = s.store.claim(["votes"], 1)
                 s.place(3, "h")
                 s.host.receive(s.link, Watch([("votes", stolen.id, 1)], True))  # type: ignore[arg-type]
                 await s.work()
@@ -881,7 +915,7 @@ class TestQuestions:
             s.place(2, "other")
             await settle()
             assert [await s.asked(kind, "votes", limit=9) for kind in asked] == awake
-            assert s.store.claim(["votes"])[0].epoch == 2
+            assert s.store.claim(["votes"], 1)[0].epoch == 2
 
     @jumping
     async def test_values_of_many(self) -> None:
