@@ -81,7 +81,9 @@ class Host:
         self._loading: frozenset[str] = frozenset()
         self._busy: dict[str, Activation] = {}
         self._attendance = Attendance()
-        self._watchers: dict[str, set[HostEnd]] = {}
+        self._watchers: dict[str, frozenset[HostEnd]] = {}
+        # Most counters are watched by the same links, and a set for each would weigh as much as a sleeping counter may.
+        self._audiences: dict[frozenset[HostEnd], frozenset[HostEnd]] = {}
         self._links: set[HostEnd] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._paused = False
@@ -98,6 +100,7 @@ class Host:
         self._links.discard(link)
         for name in [name for name, links in self._watchers.items() if link in links]:
             self._forget_watcher(link, name)
+        self._audiences.clear()
         self._early = [call for call in self._early if call[0] is not link]  # They are sent again, perhaps elsewhere.
         self._attendance.link_closed(link)
         log.info("action=link_closed host=%s gateway=%s", self.id, link.gateway)
@@ -451,7 +454,7 @@ class Host:
 
     async def _watch(self, link: HostEnd, positions: Sequence[tuple[str, int, int]], claim: bool) -> None:
         for name, _, _ in positions:
-            self._watchers.setdefault(name, set()).add(link)
+            self._set_watchers(name, self._watchers.get(name, frozenset()) | {link})
         names = [name for name, _, _ in positions]
         if link not in self._links:
             return
@@ -519,9 +522,13 @@ class Host:
     def _forget_watcher(self, link: HostEnd, name: str) -> None:
         links = self._watchers.get(name)
         if links is not None:
-            links.discard(link)
-            if not links:
-                del self._watchers[name]
+            self._set_watchers(name, links - {link})
+
+    def _set_watchers(self, name: str, links: frozenset[HostEnd]) -> None:
+        if links:
+            self._watchers[name] = self._audiences.setdefault(links, links)
+        else:
+            del self._watchers[name]
 
 
 class _Door:

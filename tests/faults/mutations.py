@@ -47,7 +47,7 @@ MUTATIONS = (
     Mutation(
         "memory survives a failed commit",
         "actors/round.py",
-        "        for name in self._touched:\n            del self._activations[name]\n        self._forget()",
+        "        for name in self._touched:\n            self._drop(name, Event.LOST)\n        self._forget()",
         "        self._forget()",
     ),
     # Only the owner writes.
@@ -76,8 +76,11 @@ MUTATIONS = (
     Mutation(
         "a counter that moved is kept",
         "actors/host.py",
-        "            self._activations.pop(name, None)",
-        "            pass",
+        "        for name in leaving:\n            self._drop(name)",
+        "        leaving.clear()",
+    ),
+    Mutation(
+        "a table that is out of date may claim", "storage/statements.py", "WHERE counter.placed <= excluded.placed ", ""
     ),
     # Once for each id.
     Mutation(
