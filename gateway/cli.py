@@ -37,7 +37,13 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     serve.add_argument("--address", metavar="A", help="Ray: local starts one (default), auto or HOST:PORT joins one")
     serve.add_argument("--gateways", metavar="N", help="gateway processes on the port (1)")
     serve.add_argument("--hosts", metavar="N", help="host processes that run counters (1)")
-    serve.add_argument("--dedicated", metavar="0|all", help="all: each awake counter has a Ray actor of its own (0)")
+    serve.add_argument(
+        "--dedicated",
+        metavar="N|all",
+        help="the N busiest counters have a Ray actor of their own; all: each awake one (the number of CPUs)",
+    )
+    serve.add_argument("--hibernate-after", metavar="T", help="idle counters leave memory: 500ms, 10s, 2m (10s)")
+    serve.add_argument("--max-resident", metavar="N", help="counters in the memory of one host (100000)")
     serve.add_argument("--dashboard", action="store_const", const=True, help="start Ray's dashboard too")
     serve.add_argument("--allowed-origins", metavar="O,O", help="foreign origins whose pages may use the service")
     serve.add_argument("--config", metavar="FILE", help="settings as TOML (counters.toml, if there is one)")

@@ -14,6 +14,10 @@ from pathlib import Path
 from typing import Any
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+RESIDENT_MAX = 10_000_000
+DEDICATED_MAX = 1_000  # Each is a process of 50 MB.
+CPUS = len(os.sched_getaffinity(0))
 
 
 class ConfigError(Exception):
@@ -31,7 +35,9 @@ class Settings:
     address: str = "local"  # Of Ray: local starts one, auto or HOST:PORT joins one.
     gateways: int = 1
     hosts: int = 1
-    dedicated: str = "0"  # 0: counters share hosts; all: each awake counter has one of its own.
+    dedicated: str = str(CPUS)  # How many of the busiest counters have a host of their own; all: each awake one.
+    hibernate_after: float = 10.0  # Seconds without an operation after which a counter leaves memory.
+    max_resident: int = 100_000  # Counters in the memory of one host; above it the least recently used sleep first.
     dashboard: bool = False
     allowed_origins: tuple[str, ...] = ()  # Foreign origins whose pages may use the service; "*" lets all in.
 
@@ -39,6 +45,16 @@ class Settings:
     def database_url(self) -> str:
         """The database, wherever it is."""
         return self.database or f"sqlite:///{Path(self.data_dir).resolve() / 'counters.db'}"
+
+    @property
+    def dedicate_all(self) -> bool:
+        """Every awake counter has a host of its own."""
+        return self.dedicated == "all"
+
+    @property
+    def dedicate_most(self) -> int:
+        """How many of the busiest counters have a host of their own, unless all of them have."""
+        return 0 if self.dedicate_all else int(self.dedicated)
 
 
 def read(flags: Mapping[str, Any], config: str | None = None) -> Settings:
@@ -87,16 +103,27 @@ def _cast(name: str, value: Any, default: Any) -> Any:
         if isinstance(value, bool) or not re.fullmatch(r"\d{1,9}", str(value)):
             raise ConfigError(f"{flag}: {value!r} is not a number")
         return int(value)
+    if isinstance(default, float):
+        return _seconds(flag, value)
     if isinstance(default, tuple):
         listed = [each for each in value.split(",") if each] if isinstance(value, str) else value
         if not isinstance(listed, list) or not all(isinstance(each, str) for each in listed):
             raise ConfigError(f"{flag}: {value!r} is not a list of strings")
         return tuple(listed)
-    if name == "dedicated" and value == 0 and not isinstance(value, bool):
-        return "0"  # What TOML makes of it.
+    if name == "dedicated" and isinstance(value, int) and not isinstance(value, bool):
+        return str(value)  # What TOML makes of it.
     if not isinstance(value, str):
         raise ConfigError(f"{flag}: {value!r} is not a string")
     return value
+
+
+def _seconds(flag: str, value: Any) -> float:
+    """A duration: 10s, 500ms, 2m, 1h; a bare number is seconds."""
+    text = "" if isinstance(value, bool) else str(value)
+    parts = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h)?", text)
+    if parts is None:
+        raise ConfigError(f"{flag}: {value!r} is not a duration like 10s, 500ms or 2m")
+    return float(parts[1]) * UNITS_S[parts[2] or "s"]
 
 
 def _check(settings: Settings) -> None:
@@ -105,5 +132,11 @@ def _check(settings: Settings) -> None:
     for name in ("gateways", "hosts"):
         if not 1 <= getattr(settings, name) <= 64:
             raise ConfigError(f"--{name}: {getattr(settings, name)} is not between 1 and 64")
-    if settings.dedicated not in ("0", "all"):
-        raise ConfigError(f"--dedicated: {settings.dedicated!r} is neither 0 nor all")
+    if settings.dedicated != "all" and not re.fullmatch(r"\d{1,9}", settings.dedicated):
+        raise ConfigError(f"--dedicated: {settings.dedicated!r} is neither a number nor all")
+    if settings.dedicate_most > DEDICATED_MAX:
+        raise ConfigError(f"--dedicated: {settings.dedicated} is not between 0 and {DEDICATED_MAX}")
+    if not 0.001 <= settings.hibernate_after <= 1e9:
+        raise ConfigError(f"--hibernate-after: {settings.hibernate_after:g} s is not between 1ms and 1e9 s")
+    if not 1 <= settings.max_resident <= RESIDENT_MAX:
+        raise ConfigError(f"--max-resident: {settings.max_resident} is not between 1 and {RESIDENT_MAX}")

@@ -89,7 +89,10 @@ def serve(settings: Settings) -> int:
                 secret=token_hex(16),
                 log_file=str(data / "logs" / "counters.log"),
                 clustered=settings.address != "local",
-                dedicate_all=settings.dedicated == "all",
+                dedicate_all=settings.dedicate_all,
+                dedicated=settings.dedicate_most,
+                hibernate_after=settings.hibernate_after,
+                max_resident=settings.max_resident,
             )
             with _following(Path(actors.log_file or ""), terminal), _ray(settings) as node:
                 _run(settings, replace(actors, node=node), terminal, stop)

@@ -58,13 +58,14 @@ class TestPrecedence:
     def test_every_setting_can_come_from_everywhere(
         self, name: str, toml: Write, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        texts = {"port": "81", "gateways": "2", "hosts": "3", "dedicated": "all", "dashboard": "true"}
-        text = texts.get(name, "x")
+        numbers = {"port": "81", "gateways": "2", "hosts": "3", "max_resident": "4", "dashboard": "true"}
+        text = {**numbers, "dedicated": "all", "hibernate_after": "2m"}.get(name, "x")
         values: dict[str, Any] = {"port": 81, "gateways": 2, "hosts": 3, "dashboard": True, "allowed_origins": ("x",)}
+        values |= {"max_resident": 4, "hibernate_after": 120.0}
         given: dict[str, Any] = {name: values.get(name, text)}
         expected = dataclasses.replace(Settings(), **given)
         assert read({name: text}) == expected
-        toml(f"{name.replace('_', '-')} = {text if name in ('port', 'gateways', 'hosts', 'dashboard') else repr(text)}")
+        toml(f"{name.replace('_', '-')} = {text if name in numbers else repr(text)}")
         assert read({}) == expected
         toml("")
         monkeypatch.setenv(f"COUNTERS_{name.upper()}", text)
@@ -97,9 +98,36 @@ class TestValues:
     def test_a_bad_number_of_processes(self, name: str, count: str) -> None:
         assert f"--{name}" in refused({name: count})
 
-    @pytest.mark.parametrize("dedicated", ["none", "", "ALL", "-1"])
+    @pytest.mark.parametrize("dedicated", ["none", "", "ALL", "-1", "1.5", "1001", "9999999999"])
     def test_a_bad_choice_of_who_gets_a_host(self, dedicated: str) -> None:
         assert "--dedicated" in refused({"dedicated": dedicated})
+
+    def test_the_busiest_counters_or_all_or_none_have_hosts_of_their_own(self) -> None:
+        cases = {"0": (False, 0), "8": (False, 8), "all": (True, 0)}
+        for text, expected in cases.items():
+            settings = read({"dedicated": text})
+            assert (settings.dedicate_all, settings.dedicate_most) == expected
+        assert Settings().dedicate_most == len(os.sched_getaffinity(0))
+
+    @pytest.mark.parametrize(
+        ("text", "seconds"),
+        [("10s", 10), ("500ms", 0.5), ("2m", 120), ("1h", 3600), ("7", 7), ("1.5", 1.5), ("0.25s", 0.25)],
+    )
+    def test_a_duration_has_a_unit_or_is_seconds(self, text: str, seconds: float) -> None:
+        assert read({"hibernate_after": text}).hibernate_after == seconds
+
+    def test_a_duration_may_be_a_number_in_a_file(self, toml: Write) -> None:
+        for text in ("hibernate-after = 3", "hibernate_after = 3.0"):
+            toml(text)
+            assert read({}).hibernate_after == 3.0
+
+    @pytest.mark.parametrize("text", ["", "10 s", "s", "-1s", "1d", "1e3", "10S", "0", "0ms", "999999999h", True])
+    def test_what_is_no_duration(self, text: Any) -> None:
+        assert "--hibernate-after" in refused({"hibernate_after": text})
+
+    @pytest.mark.parametrize("count", ["0", "-1", "many", "99999999", ""])
+    def test_a_bad_number_of_resident_counters(self, count: str) -> None:
+        assert "--max-resident" in refused({"max_resident": count})
 
     @pytest.mark.parametrize("text", ["true", "True", "1", "yes", "YES"])
     def test_yes(self, text: str) -> None:
@@ -135,8 +163,8 @@ class TestValues:
         assert "--" in refused({})
 
     def test_dedicated_may_be_a_number_in_a_file(self, toml: Write) -> None:
-        toml("dedicated = 0")
-        assert read({}).dedicated == "0"
+        toml("dedicated = 3")
+        assert read({}).dedicated == "3"
 
     def test_the_database_is_in_the_data_directory_unless_it_is_named(self, tmp_path: Path) -> None:
         assert read({"data_dir": "here"}).database_url == f"sqlite:///{tmp_path / 'here' / 'counters.db'}"
