@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from gateway.commands import add_commands
+from gateway.commands.arguments import add_commands
 from gateway.config import ConfigError, read
 
 

@@ -12,29 +12,24 @@ import httpx
 import pytest
 from websockets.frames import Close
 
-from gateway import commands
-from gateway.commands import (
-    Ended,
-    Failure,
-    Heard,
-    Lost,
-    Refused,
-    Service,
-    Unreachable,
-    after_close,
-    backoff_s,
-    judge,
-    pages,
-    pause_s,
-    reason_of,
-    seconds,
-    service_url,
-    show_one,
-    shown,
-    socket_url,
-    window_s,
+from gateway.commands import arguments, counters
+from gateway.commands.address import DEFAULT_URL, service_url, shown, socket_url
+from gateway.commands.answers import ATTEMPTS_MAX, backoff_s, judge, pause_s, reason_of, seconds
+from gateway.commands.counters import NAMES_MAX, PAGE_MAX, pages
+from gateway.commands.errors import Failure, Refused, Unreachable
+from gateway.commands.service import REQUEST_TIMEOUT_S, Service
+from gateway.commands.terminal import (
+    BlockView,
+    LinesView,
+    Table,
+    age,
+    cause,
+    delta,
+    json_line,
+    printable,
+    view_for,
 )
-from gateway.terminal import BlockView, LinesView, Table, age, cause, delta, json_line, printable, view_for
+from gateway.commands.watch import WATCH_NAMES_MAX, Ended, Heard, Lost, after_close, show_one, window_s
 
 URL = "http://counters.test"
 
@@ -75,7 +70,7 @@ class FakeService:
 
 def parser():
     parser = argparse.ArgumentParser(prog="counters")
-    commands.add_commands(parser.add_subparsers(required=True))
+    arguments.add_commands(parser.add_subparsers(required=True))
     return parser
 
 
@@ -90,7 +85,7 @@ def run(monkeypatch):
 
     def run(line, *answers):
         service = FakeService(*answers)
-        monkeypatch.setattr(commands, "Service", service.connect)
+        monkeypatch.setattr(counters, "Service", service.connect)
         args = parser().parse_args(line.split())
         return args.run(args), service
 
@@ -103,7 +98,7 @@ def run(monkeypatch):
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("get votes", {"names": ["votes"], "json": False, "url": commands.DEFAULT_URL}),
+        ("get votes", {"names": ["votes"], "json": False, "url": DEFAULT_URL}),
         ("get a b --json", {"names": ["a", "b"], "json": True}),
         ("add votes", {"name": "votes", "amount": 1, "procedure": "increment", "fields": ("amount",)}),
         ("add votes 5 --key k", {"amount": 5, "key": "k"}),
@@ -153,7 +148,7 @@ def test_wrong_usage_is_exit_code_2(line, capsys):
 
 
 def test_the_url_comes_from_the_flag_then_the_environment_then_the_default(monkeypatch):
-    assert parser().parse_args(["get", "a"]).url == commands.DEFAULT_URL
+    assert parser().parse_args(["get", "a"]).url == DEFAULT_URL
     monkeypatch.setenv("COUNTERS_URL", "https://example.org/counters/")
     assert parser().parse_args(["get", "a"]).url == "https://example.org/counters"
     assert parser().parse_args(["get", "a", "--url", "http://other"]).url == "http://other"
@@ -268,9 +263,9 @@ BUSY = Failure(Refused("UNAVAILABLE", ""), again=True, retry_after_s=1.0)
         (AWAY, 1, 1.0, 0.2),
         (AWAY, 1, 0.0, 0.0),
         (AWAY, 4, 0.5, 0.8),
-        (AWAY, commands.ATTEMPTS_MAX, 0.5, None),
+        (AWAY, ATTEMPTS_MAX, 0.5, None),
         (BUSY, 1, 1.0, 1.2),
-        (BUSY, commands.ATTEMPTS_MAX, 1.0, None),
+        (BUSY, ATTEMPTS_MAX, 1.0, None),
         (Failure(Refused("UNAVAILABLE", ""), again=True, retry_after_s=60.0), 1, 0.0, None),
         (Failure(Refused("OUT_OF_RANGE", ""), again=False), 1, 0.0, None),
     ],
@@ -328,13 +323,13 @@ def test_it_gives_up_after_a_few_attempts():
     fake = FakeService(httpx.ConnectError("refused"))
     with pytest.raises(Unreachable):
         fake.connect().ask("getValues", {"names": ["votes"]})
-    assert len(fake.asked) == commands.ATTEMPTS_MAX
+    assert len(fake.asked) == ATTEMPTS_MAX
     assert sum(fake.pauses) <= 3.01
 
 
 def test_it_begins_no_further_attempt_when_it_has_waited_for_long():
     fake = FakeService(httpx.ReadTimeout("timed out"))
-    fake.answer_takes_s = commands.REQUEST_TIMEOUT_S
+    fake.answer_takes_s = REQUEST_TIMEOUT_S
     with pytest.raises(Unreachable):
         fake.connect().ask("getValues", {"names": ["votes"]})
     assert len(fake.asked) == 2
@@ -363,8 +358,8 @@ def test_several_values_are_lined_up_in_the_order_asked_for(run, capsys):
 
 
 def test_many_names_are_asked_for_in_portions(run, capsys):
-    names = [f"n{i}" for i in range(commands.NAMES_MAX + 1)]
-    some, rest = names[: commands.NAMES_MAX], names[commands.NAMES_MAX :]
+    names = [f"n{i}" for i in range(NAMES_MAX + 1)]
+    some, rest = names[: NAMES_MAX], names[NAMES_MAX :]
     code, service = run(
         "get --json " + " ".join(names),
         {"values": dict.fromkeys(some, 1)},
@@ -429,7 +424,7 @@ def test_a_service_that_is_not_there_is_one_line_and_exit_code_3(run, capsys):
     code, _ = run("add votes", httpx.ConnectError("[Errno 111] Connection refused"))
     out, err = capsys.readouterr()
     assert (code, out, err.count("\n")) == (3, "", 1)
-    assert err.startswith(f"cannot reach {commands.DEFAULT_URL}: connection refused (start the service with")
+    assert err.startswith(f"cannot reach {DEFAULT_URL}: connection refused (start the service with")
     assert "counters serve" in err and "may have been applied" not in err
 
 
@@ -463,8 +458,8 @@ def test_the_list_follows_the_cursors():
     fake = FakeService({"counters": [counter("a")], "count": 1, "cursor": "a"}, {"counters": [counter("b")]})
     assert [[row["name"] for row in page] for page in pages(fake.connect(), "p", None)] == [["a"], ["b"]]
     assert [question for _, question, _ in fake.asked] == [
-        {"prefix": "p", "limit": commands.PAGE_MAX},
-        {"prefix": "p", "limit": commands.PAGE_MAX, "cursor": "a"},
+        {"prefix": "p", "limit": PAGE_MAX},
+        {"prefix": "p", "limit": PAGE_MAX, "cursor": "a"},
     ]
 
 
@@ -564,7 +559,7 @@ def test_what_ends_a_listener_ends_the_command():
 
 
 def test_too_many_names_to_watch_are_wrong_usage(run, capsys):
-    code, _ = run("watch " + " ".join(f"n{i}" for i in range(commands.WATCH_NAMES_MAX + 1)), {})
+    code, _ = run("watch " + " ".join(f"n{i}" for i in range(WATCH_NAMES_MAX + 1)), {})
     assert code == 2 and "100 at most" in capsys.readouterr().err
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol, TextIO
 
@@ -26,6 +26,12 @@ def json_line(value: Any) -> str:
 def printable(text: str) -> str:
     """The text without control characters: what a server says must not be able to steer a terminal."""
     return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print to standard output."""
+    for line in lines:
+        print(line)
 
 
 def age(then: str, now: datetime) -> str:

@@ -1,0 +1,124 @@
+"""The arguments of the client commands, and how each of them ends."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Callable
+
+from gateway.commands.address import DEFAULT_URL, service_url
+from gateway.commands.counters import run_change, run_get, run_list
+from gateway.commands.errors import CommandError
+from gateway.commands.terminal import printable
+from gateway.commands.watch import run_watch
+
+
+def whole_number(text: str) -> int:
+    """An integer, written with ASCII digits. Raises argparse.ArgumentTypeError."""
+    if not re.fullmatch(r"[+-]?[0-9]{1,40}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(text)
+
+
+def positive_number(text: str) -> int:
+    """An integer from 1. Raises argparse.ArgumentTypeError."""
+    number = whole_number(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return number
+
+
+def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register the client commands; each sets `run`, a function from its arguments to its exit code."""
+    common = common_options()
+    get = add_command(subparsers, "get", run_get, "print the value of counters", common)
+    get.add_argument("names", nargs="+", metavar="NAME")
+
+    add = add_change(subparsers, "add", "increment", "add to a counter", common)
+    add_amount(add)
+    sub = add_change(subparsers, "sub", "decrement", "subtract from a counter", common)
+    add_amount(sub)
+    put = add_change(subparsers, "set", "setValue", "give a counter a value", common)
+    put.add_argument("value", type=whole_number, metavar="VALUE")
+    put.set_defaults(fields=("value",))
+    add_change(subparsers, "reset", "reset", "set a counter back to its initial value", common)
+
+    watch = add_command(subparsers, "watch", run_watch, "show live values until Ctrl-C", common)
+    watch.add_argument("names", nargs="+", metavar="NAME")
+    listing = add_command(subparsers, "list", run_list, "list counters", common)
+    listing.add_argument("--prefix", metavar="P", help="only names that begin with P")
+    listing.add_argument("--limit", type=positive_number, metavar="N", help="at most N counters")
+
+
+def common_options() -> argparse.ArgumentParser:
+    """The options that all client commands share."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--url",
+        type=service_url,  # Also checks the default, if it is used.
+        default=os.environ.get("COUNTERS_URL") or DEFAULT_URL,
+        help=f"the service to talk to (default: COUNTERS_URL, else {DEFAULT_URL})",
+    )
+    common.add_argument("--json", action="store_true", help="one JSON object a line, for scripts")
+    return common
+
+
+def add_command(
+    subparsers: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    run: Callable[[argparse.Namespace], None],
+    summary: str,
+    common: argparse.ArgumentParser,
+) -> argparse.ArgumentParser:
+    """Register one command."""
+    sentence = f"{summary[0].upper()}{summary[1:]}."
+    parser = subparsers.add_parser(name, help=summary, description=sentence, parents=[common])
+    parser.set_defaults(run=guarded(run))
+    return parser
+
+
+def add_change(
+    subparsers: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    procedure: str,
+    summary: str,
+    common: argparse.ArgumentParser,
+) -> argparse.ArgumentParser:
+    """Register a command that sends one operation; `fields` are the arguments that go with the name."""
+    parser = add_command(subparsers, name, run_change, f"{summary} and print its new value", common)
+    parser.add_argument("name", metavar="NAME")
+    parser.add_argument(
+        "--key", help="idempotency key (default: a random one); sent again it changes nothing a second time"
+    )
+    parser.set_defaults(procedure=procedure, fields=())
+    return parser
+
+
+def add_amount(parser: argparse.ArgumentParser) -> None:
+    """Give a command the argument AMOUNT."""
+    parser.add_argument("amount", nargs="?", type=positive_number, default=1, metavar="AMOUNT", help="1 by default")
+    parser.set_defaults(fields=("amount",))
+
+
+def guarded(run: Callable[[argparse.Namespace], None]) -> Callable[[argparse.Namespace], int]:
+    """Turn how a command ends into an exit code, with one line on standard error and never a traceback."""
+
+    def run_to_exit_code(args: argparse.Namespace) -> int:
+        try:
+            run(args)
+            sys.stdout.flush()
+        except CommandError as error:
+            advice = f" ({error.advice})" if error.advice else ""
+            print(printable(f"{error}{advice}"), file=sys.stderr)
+            return error.exit_code
+        except BrokenPipeError:
+            # The reader of our output, `head` for one, has what it wants. Python flushes once more at the
+            # end and would complain, so there must be something to flush to.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except KeyboardInterrupt:
+            return 130  # What a shell expects of a program ended by Ctrl-C.
+        return 0
+
+    return run_to_exit_code
