@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -25,6 +26,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_serve(commands)
     _add_stop(commands)
     add_commands(commands)
+    _add_bench(commands)
     return parser
 
 
@@ -56,6 +58,15 @@ def _add_stop(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     stop.set_defaults(run=_stop)
 
 
+def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    # No argument may look like an option here: all of them, --help too, are the bench's.
+    bench = commands.add_parser(
+        "bench", help="measure this service and its peers", add_help=False, prefix_chars="\0"
+    )
+    bench.add_argument("rest", nargs="*")
+    bench.set_defaults(run=_bench)
+
+
 def _serve(arguments: argparse.Namespace) -> int:
     from gateway.serve import serve  # Ray takes half a second to import; the other commands do not need it.
 
@@ -72,6 +83,11 @@ def _stop(arguments: argparse.Namespace) -> int:
     from gateway.serve import stop
 
     return stop(arguments.address)
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    # A process of its own: the load tests stand outside of the rooms, and no import points up.
+    os.execv(sys.executable, [sys.executable, "-m", "loadtests.bench", *arguments.rest])
 
 
 if __name__ == "__main__":

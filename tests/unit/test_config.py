@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -205,3 +206,12 @@ class TestTheCommandLine:
     def test_a_bad_setting_is_one_line_and_exit_code_2(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.main(["serve", "--port", "http"]) == 2
         assert capsys.readouterr().err == "counters: --port: 'http' is not a number\n"
+
+    @pytest.mark.parametrize("rest", [[], ["--help"], ["--quick", "--cases", "ws_own", "-x", "plain"]])
+    def test_everything_behind_bench_goes_to_the_bench(
+        self, rest: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        started: list[tuple[str, list[str]]] = []
+        monkeypatch.setattr(os, "execv", lambda path, arguments: started.append((path, arguments)))
+        cli._bench(cli._parser().parse_args(["bench", *rest]))
+        assert started == [(sys.executable, [sys.executable, "-m", "loadtests.bench", *rest])]
