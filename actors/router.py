@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any, Protocol
 
 from actors.link import GatewayEnd
 from actors.messages import (
+    Attend,
+    Attending,
     Burst,
     Events,
     Heartbeat,
@@ -74,6 +76,10 @@ class Listener(Protocol):
 
     def position(self, name: str) -> tuple[int, int]:
         """Counter id and seq of the last event seen; (-1, 0): none yet."""
+        ...
+
+    def sessions(self, names: Sequence[str], whole: bool) -> list[tuple[str, int, list[bytes]]]:
+        """For each name how many sessions listen to it and, if `whole`, each of them as JSON."""
         ...
 
 
@@ -272,6 +278,9 @@ class Router:
                 self._listener.publish(burst)
         elif isinstance(message, Position):
             self._listener.place(message)
+        elif isinstance(message, Attend):
+            if lane.end is not None:
+                lane.end.send(Attending(message.tag, self._listener.sessions(message.names, message.whole)))
         elif isinstance(message, Heartbeat):
             pass
 

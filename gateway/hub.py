@@ -14,12 +14,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from typing import Any, Protocol
 
 import msgspec
 
 from actors.messages import Burst, Position, Query, Status
 from gateway.frames import text_frame
+from gateway.protocol import SESSIONS_MAX
 from gateway.session import Subscription
 
 Place = tuple[int, int]  # Counter id and seq.
@@ -127,6 +130,15 @@ class Channel:
         self.first_pending: bytes = b""  # The first of them.
         self.recent: Recent | None = None
         self.fetching = False
+
+    @property
+    def count(self) -> int:
+        """How many listen, wherever they stand."""
+        return len(self.members) + len(self.entering) + len(self.ahead) + len(self.waiting) + len(self.lagging)
+
+    def subscribers(self) -> Iterator[Subscription]:
+        """All who listen."""
+        return chain(self.members, (each for each, _ in self.entering), self.ahead, self.waiting, self.lagging)
 
     @property
     def empty(self) -> bool:
@@ -283,6 +295,18 @@ class Hub:
             for type, event in zip(answer.types, answer.bodies, strict=True):
                 channel.recent.append(type, text_frame(event))
         self._serve(channel, asked=True)  # What is still not known is asked for again.
+
+    def sessions(self, names: Sequence[str], whole: bool) -> list[tuple[str, int, list[bytes]]]:
+        """For each name how many listen to it here and, if `whole`, each of them as JSON, at most SESSIONS_MAX."""
+        found: list[tuple[str, int, list[bytes]]] = []
+        for name in names:
+            channel = self._channels.get(name)
+            if channel is None:
+                found.append((name, 0, []))
+            else:
+                some = islice(channel.subscribers(), SESSIONS_MAX if whole else 0)
+                found.append((name, channel.count, [each.described() for each in some]))
+        return found
 
     # Events come
 

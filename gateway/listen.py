@@ -15,7 +15,7 @@ from gateway.errors import Problem, invalid
 from gateway.hub import Hub
 from gateway.keepalive import Keepalive
 from gateway.origin import Origins
-from gateway.protocol import KEY_MAX, NAME_RULE
+from gateway.protocol import KEY_MAX, NAME_RULE, read_attachment
 from gateway.session import Services, Session
 from gateway.sockets import SOCKET, CounterSocket
 
@@ -46,7 +46,9 @@ class Listen:
         except Problem as problem:
             await _deny(send, problem)
             return
-        session = Session(self._services, name, socket.write, wishes.events, wishes.key, wishes.rate)
+        session = Session(
+            self._services, name, socket.write, wishes.events, wishes.key, wishes.rate, wishes.attachment
+        )
         if name is None:
             await send({"type": "websocket.accept"})
             if not socket.transport.is_closing():
@@ -81,7 +83,7 @@ class _Wishes:
 
     def __init__(self, query: bytes) -> None:
         given = parse_qs(query.decode("latin-1"), keep_blank_values=True)
-        unknown = given.keys() - {"events", "snapshot", "since", "life", "rate", "key"}
+        unknown = given.keys() - {"attachment", "events", "snapshot", "since", "life", "rate", "key"}
         if unknown:
             raise invalid(sorted(unknown)[0], "unknown parameter")
         self.events = self._events(given.get("events", [None])[0])
@@ -89,6 +91,8 @@ class _Wishes:
         self.since = self._number("since", given.get("since", [None])[0])
         self.life = self._number("life", given.get("life", [None])[0])
         self.rate = self._rate(given.get("rate", [None])[0])
+        attachment = given.get("attachment", [None])[0]
+        self.attachment = None if attachment is None else read_attachment(attachment.encode())
         self.key = given.get("key", [None])[0]
         if self.key is not None and not (1 <= len(self.key) <= KEY_MAX and self.key.isprintable()):
             raise invalid("key", f"1 to {KEY_MAX} printable characters")

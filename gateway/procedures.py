@@ -86,6 +86,10 @@ _ALL = (
         lambda i, id: Query(0, "history", [i.name], i.limit, i.before), _MISSING,
     ),
     _procedure(
+        "getSessions", wire.GetSessions, wire.Attendance, "Who is connected to a counter",
+        lambda i, id: Query(0, "sessions", [i.name], i.limit),
+    ),
+    _procedure(
         "listAll", wire.ListAll, wire.Page, "Counters by name",
         lambda i, id: Query(0, "page", [i.prefix], i.limit, text=i.cursor or ""),
     ),

@@ -18,7 +18,9 @@ from gateway.errors import Problem, invalid
 NAMES_MAX = 1_000
 PAGE_MAX = 1_000
 HISTORY_MAX = 100
+SESSIONS_MAX = 1_000
 KEY_MAX = 200
+ATTACHMENT_MAX = 16 * 2**10  # Bytes of JSON that a session may carry.
 NAME_RULE = "1 to 100 letters, digits and _ - . :"
 
 Name = Annotated[str, Meta(pattern=PATTERN, min_length=1, max_length=100, description="1-100 of A-Z a-z 0-9 _ - . :")]
@@ -75,6 +77,11 @@ class GetHistory(Input):
     name: Name
     limit: Annotated[int, Meta(ge=1, le=HISTORY_MAX)] = 50
     before: Annotated[int, Meta(ge=1, le=VALUE_MAX)] | None = None
+
+
+class GetSessions(Input):
+    name: Name
+    limit: Annotated[int, Meta(ge=1, le=SESSIONS_MAX)] = 100
 
 
 class ListAll(Input):
@@ -153,6 +160,19 @@ class Page(msgspec.Struct, omit_defaults=True):
     cursor: str | UnsetType = UNSET
 
 
+class Attendant(msgspec.Struct):
+    id: str
+    subscribedAt: str
+    events: list[str] | None
+    attachment: Any
+
+
+class Attendance(msgspec.Struct):
+    name: str
+    count: int
+    sessions: list[Attendant]
+
+
 class Synced(msgspec.Struct):
     oldCount: int
     newCount: int
@@ -209,8 +229,13 @@ class ResetMessage(Input, tag="reset"):
     name: Name | None = None
 
 
+class SetAttachment(Input, tag="setAttachment"):
+    attachment: msgspec.Raw
+    id: MessageId | None = None
+
+
 Operate = IncrementMessage | DecrementMessage | SetValueMessage | ResetMessage
-ClientMessage = Ping | Filter | Subscribe | Unsubscribe | Operate
+ClientMessage = Ping | Filter | Subscribe | Unsubscribe | SetAttachment | Operate
 
 _decode_message = msgspec.json.Decoder(ClientMessage).decode
 
@@ -222,6 +247,18 @@ def read_message(data: bytes) -> ClientMessage:
         return message
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise complaint(error) from error
+
+
+def read_attachment(text: bytes | msgspec.Raw) -> bytes | None:
+    """What a session wants to carry, as JSON; None for null. Raises Problem when it cannot."""
+    json = bytes(text)
+    if len(json) > ATTACHMENT_MAX:
+        raise invalid("attachment", f"at most {ATTACHMENT_MAX} bytes of JSON")
+    try:
+        value = msgspec.json.decode(json)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise invalid("attachment", "not valid JSON") from error
+    return None if value is None else json
 
 
 def complaint(error: Exception) -> Problem:

@@ -71,19 +71,21 @@ class Services:
 class Subscription:
     """One session's interest in one counter."""
 
-    __slots__ = ("filters", "life", "name", "rate", "session", "timer", "write")
+    __slots__ = ("at", "filters", "life", "name", "rate", "session", "timer", "write")
 
     def __init__(
         self,
         session: Session,
         name: str,
         write: Callable[[bytes], None],
+        at: int,
         filters: frozenset[str] | None = None,
         rate: float = 0,
     ) -> None:
         self.session = session
         self.name = name
         self.write = write
+        self.at = at  # When it began, in milliseconds.
         self.filters = filters
         self.rate = rate  # Events per second; 0: all of them.
         self.life: int | None = None  # Id of the counter it knew; a counter made anew has another one.
@@ -96,13 +98,23 @@ class Subscription:
             return [frame for _, frame in events]
         return [frame for type, frame in events if type in filters or type == "snapshot"]
 
+    def described(self) -> bytes:
+        """Who listens, as JSON."""
+        row = {
+            "id": self.session.id,
+            "subscribedAt": iso(self.at),
+            "events": None if self.filters is None else sorted(self.filters),
+            "attachment": msgspec.Raw(self.session.attachment or b"null"),
+        }
+        return msgspec.json.encode(row)
+
 
 class Session:
     """One WebSocket."""
 
     __slots__ = (
-        "_in_flight", "_services", "_subscriptions", "_write", "blocked", "filters", "id", "key", "name", "out",
-        "rate", "subscribed_at",
+        "_in_flight", "_services", "_subscriptions", "_write", "attachment", "blocked", "filters", "id", "key", "name",
+        "out", "rate",
     )  # fmt: skip
 
     def __init__(
@@ -113,6 +125,7 @@ class Session:
         filters: frozenset[str] | None = None,
         key: str | None = None,
         rate: float = 0,
+        attachment: bytes | None = None,
     ) -> None:
         self._services = services
         self._write = write  # Straight to the socket.
@@ -123,7 +136,7 @@ class Session:
         self.filters = filters
         self.key = key
         self.rate = rate
-        self.subscribed_at = services.clock.now_ms()
+        self.attachment = attachment  # Whatever the client wants others to know of it, as JSON.
         self.out: list[bytes] = []
         self.blocked = False  # The socket takes no more for now.
 
@@ -136,7 +149,9 @@ class Session:
             return  # It hears every event already.
         # Where many counters share the socket, events wait for the end of the turn: one write for all of them.
         write = self._write if self.name is not None else self.push
-        subscription = self._subscriptions[name] = Subscription(self, name, write, self.filters, self.rate)
+        subscription = self._subscriptions[name] = Subscription(
+            self, name, write, self._services.clock.now_ms() if before is None else before.at, self.filters, self.rate
+        )
         subscription.life = life
         self._services.hub.join(subscription, snapshot, since)
         if before is not None:
@@ -197,6 +212,8 @@ class Session:
                 self._require_many()
                 for name in message.names:
                     self.unsubscribe(name)
+            elif isinstance(message, wire.SetAttachment):
+                self._attach(message)
             else:
                 self._operate(message)
         except Problem as problem:
@@ -211,6 +228,11 @@ class Session:
         self.filters = None if message.events is None else frozenset(message.events)
         for subscription in self._subscriptions.values():
             subscription.filters = self.filters
+
+    def _attach(self, message: wire.SetAttachment) -> None:
+        self.attachment = wire.read_attachment(message.attachment)
+        result = {"session": self.id}
+        self.push(text_frame(_result(b"setAttachment", message.id, msgspec.json.encode(result))))
 
     def _subscribe(self, message: wire.Subscribe) -> None:
         self._require_many()
@@ -249,8 +271,7 @@ class Session:
         """The operation that was sent as message `id` is done."""
         self._in_flight -= 1
         if status == Status.OK:
-            quoted = b"" if id is None else b'"id":%b,' % msgspec.json.encode(id)
-            self.push(text_frame(b'{"type":"%bResult",%b"result":%b}' % (type.encode(), quoted, body)))
+            self.push(text_frame(_result(type.encode(), id, body)))
         else:
             problem = refused(body) if status == Status.REFUSED else Problem("UNAVAILABLE")
             self.push(text_frame(problem.frame(id)))
@@ -268,6 +289,11 @@ class _Answer:
 
     def __call__(self, status: int, body: bytes) -> None:
         self._session.answer(self._type, self._id, status, body)
+
+
+def _result(type: bytes, id: str | None, body: bytes) -> bytes:
+    quoted = b"" if id is None else b'"id":%b,' % msgspec.json.encode(id)
+    return b'{"type":"%bResult",%b"result":%b}' % (type, quoted, body)
 
 
 _TYPES: dict[type, str] = {

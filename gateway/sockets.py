@@ -12,6 +12,7 @@ from typing import Any
 
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets import http11
 from websockets.frames import Frame, Opcode
 from websockets.protocol import Protocol, Side, State
 
@@ -26,6 +27,9 @@ from gateway.session import Session
 WRITE_HIGH = 32 * 2**10  # Bytes a socket may owe. Beyond it the session lags and gets the newest state later.
 SOCKET = "counters.socket"  # Where the application finds the socket in the scope's state.
 RECONNECT_S = 5  # Clients of a gateway that stops come back spread over so many seconds.
+
+# The library's limit for a line of the handshake is 8 KB. Ours holds an attachment in the URL, every byte escaped.
+http11.MAX_LINE_LENGTH = 64 * 2**10
 
 _TEXT, _PING, _PONG = 0x81, 0x89, 0x8A  # First bytes of whole frames.
 _PING_FRAME = b"\x89\x00"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 import httpx
 import pytest
@@ -353,3 +354,33 @@ def test_a_rate_is_kept_and_the_end_is_told(service: Service, counter: str) -> N
             assert event["previousValue"] == seen
             seen, events = event["value"], events + 1
     assert events < 100
+
+
+# Attachments
+
+
+def test_who_is_connected_and_with_what(service: Service, http: httpx.Client, counter: str) -> None:
+    with listening_on_every_gateway(service, counter, attachment='{"nick":"Ada"}', events="reset") as listeners:
+        with listening(service, counter) as other:
+            answer = other.ask(type="setAttachment", attachment=[1, "two"], id="a")
+            assert (answer["type"], answer["id"]) == ("setAttachmentResult", "a")
+            seen = post(http, "getSessions", name=counter)
+            assert (seen["name"], seen["count"]) == (counter, len(listeners) + 1)
+            sessions: Any = seen["sessions"]
+            assert all(TIMESTAMP.fullmatch(each["subscribedAt"]) for each in sessions)
+            by_id = {each["id"]: (each["events"], each["attachment"]) for each in sessions}
+            assert by_id.pop(answer["result"]["session"]) == (None, [1, "two"])
+            assert list(by_id.values()) == [(["reset"], {"nick": "Ada"})] * len(listeners)
+        assert len(post(http, "getSessions", name=counter, limit=1)["sessions"]) == 1  # type: ignore[arg-type]
+    metadata = http.post("/rpc/counter.getMetadata", json={"name": counter})
+    assert metadata.status_code == 404, "asking makes no counter"
+
+
+def test_the_largest_attachment_fits_into_the_url(service: Service, counter: str) -> None:
+    with listening(service, counter, attachment='"' + "é" * (8 * 2**10 - 1) + '"') as listener:
+        assert listener.silent()
+    for attachment in ('"' + "x" * 16 * 2**10 + '"', "{"):
+        with pytest.raises(InvalidStatus) as refused, listening(service, counter, attachment=attachment):
+            pass
+        assert refused.value.response.status_code == 400
+        assert json.loads(refused.value.response.body or b"")["error"]["data"]["field"] == "attachment"

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from actors.messages import Burst, Position, Query, Status
 from gateway import hub as hub_module
 from gateway.hub import Hub
+from gateway.protocol import SESSIONS_MAX
 from gateway.session import Ids, Services, Session
 from tests.support.clock import HandClock
 from tests.support.loop import jumping, settle
@@ -527,6 +528,31 @@ class TestThoseWhoComeBack:
         room.happen()
         await settle()
         assert subscriber.values[-1] == 6
+
+
+class TestAttendance:
+    @in_room
+    async def test_everybody_counts_wherever_they_stand(self, room: Room) -> None:
+        slow = room.join(attachment=b'"slow"')
+        slow.session.block()
+        room.join(rate=1.0, attachment=b'"lagging"')
+        room.join(since=5, attachment=b'"waiting"')  # What it missed has to be fetched.
+        room.happen()
+        room.join(attachment=b'"entering"')
+        [(name, count, rows)] = room.hub.sessions([room.owner.name], True)
+        assert (name, count) == (room.owner.name, 5)
+        attachments = {json.loads(row)["attachment"] for row in rows}
+        assert attachments == {None, "slow", "lagging", "waiting", "entering"}
+        assert len({json.loads(row)["id"] for row in rows}) == 5
+        slow.session.end()
+        assert room.hub.sessions([room.owner.name, "nobody"], False) == [(room.owner.name, 4, []), ("nobody", 0, [])]
+
+    @in_room
+    async def test_a_list_has_an_end_and_a_count_has_not(self, room: Room) -> None:
+        for _ in range(SESSIONS_MAX + 5):
+            room.join()
+        [(_, count, rows)] = room.hub.sessions([room.owner.name], True)
+        assert (count, len(rows)) == (SESSIONS_MAX + 6, SESSIONS_MAX)
 
 
 class TestFilters:

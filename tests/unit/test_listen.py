@@ -13,6 +13,7 @@ from actors.messages import Query
 from gateway.hub import Hub
 from gateway.listen import PATIENCE_S, Listen
 from gateway.origin import Origins
+from gateway.protocol import ATTACHMENT_MAX
 from gateway.session import Ids, Services, Session
 from gateway.sockets import SOCKET
 from tests.support.clock import HandClock
@@ -183,6 +184,8 @@ class TestTurningAway:
             ("snapshot=2", "snapshot"),
             ("snapshot=", "snapshot"),
             ("snapshot=true", "snapshot"),
+            *((f"attachment={bad}", "attachment") for bad in ("", "{", "Ada", "%22%FF", "NaN", "1+1")),
+            (f"attachment=%22{'x' * ATTACHMENT_MAX}%22", "attachment"),
             *((f"since={since}", "since") for since in ("", "-1", "1.5", "x", "9007199254740992", "1e3", "%D9%A3")),
             *((f"rate={rate}", "rate") for rate in ("", "0", "-1", "nan", "inf", "x", "1001", "0.001", "1e9")),
             ("key=", "key"),
@@ -201,6 +204,14 @@ class TestTurningAway:
             assert door.watched == []
 
         play()
+
+    @jumping
+    async def test_it_may_bring_an_attachment(self) -> None:
+        for path in ("/ws/counter/votes", "/ws"):
+            door = Door()
+            await door.knock(path, "attachment=%7B%22nick%22%3A%22Zo%C3%AB%22%7D")
+            assert door.socket.session is not None
+            assert door.socket.session.attachment == '{"nick":"Zoë"}'.encode()
 
     @pytest.mark.parametrize("query", ["snapshot=1", "since=5"])
     def test_for_many_counters_such_wishes_come_later(self, query: str) -> None:

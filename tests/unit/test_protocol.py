@@ -79,6 +79,7 @@ LEAST: dict[str, dict[str, Any]] = {
     "getValues": {"names": ["a"]},
     "getMetadata": {"name": "a"},
     "getHistory": {"name": "a"},
+    "getSessions": {"name": "a"},
     "listAll": {},
     "configure": {"name": "a", "policy": {}},
     "sync": {"name": "a", "actual": 1},

@@ -10,6 +10,8 @@ import pytest
 
 from actors import router as router_module
 from actors.messages import (
+    Attend,
+    Attending,
     Burst,
     Events,
     Heartbeat,
@@ -502,6 +504,19 @@ class TestWatching:
             w.hosts["a"].heard.clear()
             w.hosts["a"].cut()
             await asyncio.sleep(0.1)
+            assert w.hosts["a"].heard == []
+
+
+class TestAttendance:
+    @jumping
+    async def test_a_host_that_asks_who_is_connected_is_told_over_its_own_link(self) -> None:
+        async with world("a", "b") as w:
+            w.hosts["b"].say(Attend(7, ["votes", "seats"], True))
+            w.hosts["b"].say(Attend(8, ["votes"], False))
+            await settle()
+            whole = [("votes", 2, [b'"x"', b'"y"']), ("seats", 2, [b'"x"', b'"y"'])]
+            told = [message for message in w.hosts["b"].heard if isinstance(message, Attending)]
+            assert told == [Attending(7, whole), Attending(8, [("votes", 2, [])])]
             assert w.hosts["a"].heard == []
 
 

@@ -24,8 +24,10 @@ from typing import Any
 
 import pytest
 
+from actors.clock import iso
 from actors.messages import Operation, Status
 from gateway import session as session_module
+from gateway.protocol import ATTACHMENT_MAX
 from gateway.session import Services, Session, Subscription
 from tests.support.clock import HandClock
 from tests.support.frames import messages
@@ -260,8 +262,55 @@ class TestTheSocket:
         [line] = scene.take()
         assert json.loads(line[2:])["code"] == "COUNTER_VALIDATION_ERROR"
 
-    def test_it_knows_since_when_and_is_called_like_nobody_else(self) -> None:
+    def test_it_is_called_like_nobody_else(self) -> None:
         scene = Scene()
-        assert scene.session.subscribed_at == scene.clock.ms
         other = Session(scene.session._services, "votes", scene.write)
         assert other.id != scene.session.id
+
+
+class TestAttachments:
+    def described(self, scene: Scene) -> dict[str, Any]:
+        [subscription] = scene.session._subscriptions.values()
+        row: dict[str, Any] = json.loads(subscription.described())
+        return row
+
+    def test_a_session_describes_itself(self) -> None:
+        scene = Scene({"attachment": b'{"nick": "Ada"}', "filters": frozenset({"reset", "increment"})})
+        scene.session.subscribe("votes")
+        assert self.described(scene) == {
+            "id": scene.session.id,
+            "subscribedAt": iso(scene.clock.ms),
+            "events": ["increment", "reset"],
+            "attachment": {"nick": "Ada"},
+        }
+
+    def test_the_attachment_can_be_changed_and_taken_away(self) -> None:
+        scene = Scene()
+        scene.session.subscribe("votes")
+        assert (self.described(scene)["events"], self.described(scene)["attachment"]) == (None, None)
+        scene.say(b'{"type":"setAttachment","attachment":[1,{"a":"\\u00e9"}]}')
+        assert self.described(scene)["attachment"] == [1, {"a": "é"}]
+        scene.say(b'{"type":"setAttachment","attachment":null}')
+        assert self.described(scene)["attachment"] is None
+        assert scene.session.attachment is None
+
+    def test_what_is_too_large_or_no_json_changes_nothing(self) -> None:
+        scene = Scene({"attachment": b"1"})
+        for bad in (b'"%b"' % (b"x" * ATTACHMENT_MAX), b"[" * 2000 + b"]" * 2000, b'"\xff"', b"1e999"):
+            [line] = scene.say(b'{"type":"setAttachment","attachment":%b,"id":"c"}' % bad)
+            assert json.loads(line[2:])["code"] == "COUNTER_VALIDATION_ERROR"
+        assert scene.session.attachment == b"1"
+        largest = b'"%b"' % (b"x" * (ATTACHMENT_MAX - 2))
+        [line] = scene.say(b'{"type":"setAttachment","attachment":%b,"id":"c"}' % largest)
+        assert json.loads(line[2:])["type"] == "setAttachmentResult"
+        assert scene.session.attachment == largest
+
+    def test_who_listens_anew_has_listened_since_the_first_time(self) -> None:
+        scene = Scene({"name": None})
+        scene.session.subscribe("votes")
+        before = self.described(scene)["subscribedAt"]
+        scene.clock.ms += 5_000
+        scene.session.subscribe("votes", snapshot=True)
+        assert self.described(scene)["subscribedAt"] == before
+        scene.session.subscribe("seats")
+        assert json.loads(scene.session._subscriptions["seats"].described())["subscribedAt"] == iso(scene.clock.ms)
