@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayActorError, RayError
 
+from actors.errors import Unavailable
 from actors.placement import HostEntry, Placement, Table
 
 NAMESPACE = "counters"
@@ -56,6 +57,13 @@ class RayDirectory:
         """Ask the supervisor for a host of its own for `name`."""
         if self.placement.table.dedicate_all:
             self._tell("dedicate", name)
+
+    async def admin(self, method: str, *arguments: Any) -> Any:
+        """Have the supervisor do something and return what it says. Raises Unavailable when it is away."""
+        try:
+            return await getattr(supervisor(), method).remote(*arguments)
+        except (RayActorError, ValueError) as error:
+            raise Unavailable(f"the supervisor is away: {type(error).__name__}") from error
 
     def _tell(self, method: str, argument: HostEntry | str) -> None:
         """Call the supervisor, unless the same call is under way."""

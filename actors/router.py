@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any, Protocol
 
+import msgspec
+
 from actors.link import GatewayEnd
 from actors.messages import (
     Attend,
@@ -62,6 +64,10 @@ class Directory(Protocol):
         """Ask for a host of its own for `name`."""
         ...
 
+    async def admin(self, method: str, *arguments: Any) -> Any:
+        """Have the supervisor do something and return what it says. Raises Unavailable when it is away."""
+        ...
+
 
 class Listener(Protocol):
     """What a gateway does with the events of watched counters."""
@@ -86,12 +92,13 @@ class Listener(Protocol):
 class _Pending:
     """A call that has no answer yet."""
 
-    __slots__ = ("deadline", "deliver", "lane", "message")
+    __slots__ = ("deadline", "deliver", "lane", "message", "once")
 
-    def __init__(self, message: Operation | Query, deliver: Deliver, deadline: float) -> None:
+    def __init__(self, message: Operation | Query, deliver: Deliver, deadline: float, once: bool = False) -> None:
         self.message = message
         self.deliver = deliver
         self.deadline = deadline
+        self.once = once  # It is for one host and no other: what that cannot answer, nobody can.
         self.lane: _Lane | None = None  # Set while it is on its way on a link.
 
 
@@ -148,6 +155,25 @@ class Router:
         tag = query.tag = next(self._tags)
         self._pending[tag] = _Pending(query, deliver, self._loop.time() + DEADLINE_S)
         self._route(query)
+
+    def ask_all(self, query: Query, deliver: Callable[[list[tuple[int, bytes]]], None]) -> None:
+        """Ask every host. `deliver` is called once, with all answers; a host that cannot answer is UNAVAILABLE."""
+        lanes = list(self._lanes.values())
+        answers: list[tuple[int, bytes]] = []
+
+        def take(status: int, body: bytes) -> None:
+            answers.append((status, body))
+            if len(answers) == len(lanes):
+                deliver(answers)
+
+        for lane in lanes:
+            each = msgspec.structs.replace(query, tag=next(self._tags))
+            self._pending[each.tag] = _Pending(each, take, self._loop.time() + DEADLINE_S, once=True)
+            lane.queries.append(each)
+        if lanes:
+            self._flush_soon()
+        else:
+            self._loop.call_soon(deliver, answers)
 
     def watch(self, name: str) -> None:
         """Bring the events of `name` to the listener from now on."""
@@ -323,7 +349,12 @@ class Router:
     def _rehouse(self) -> None:
         homeless, self._homeless = self._homeless, []
         for message in homeless:
-            if message.tag in self._pending:
+            call = self._pending.get(message.tag)
+            if call is None:
+                continue
+            if call.once:
+                self._pending.pop(message.tag).deliver(Status.UNAVAILABLE, b"")
+            else:
                 self._route(message)
 
     # Links

@@ -20,6 +20,7 @@ from actors.clock import SystemClock
 from actors.messages import Query, Status
 from actors.router import Directory, Router
 from gateway import listen, openapi, rpc
+from gateway.admin import Admin
 from gateway.config import Settings
 from gateway.errors import Problem
 from gateway.hub import Hub
@@ -45,7 +46,7 @@ class Gateway:
         ids = Ids()
         origins = Origins(settings.host, settings.allowed_origins)
         services = Services(self.router, self.hub, SystemClock(), ids)
-        self.rpc = Rpc(self.router, origins, ids)
+        self.rpc = Rpc(self.router, Admin(self.router, directory), origins, ids)
         self._listen = Listen(self.hub, services, origins)
         self._rest = self._routes()
 

@@ -15,6 +15,7 @@ from typing import Any
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+HOSTS_MAX = 64
 RESIDENT_MAX = 10_000_000
 DEDICATED_MAX = 1_000  # Each is a process of 50 MB.
 CPUS = len(os.sched_getaffinity(0))
@@ -130,8 +131,8 @@ def _check(settings: Settings) -> None:
     if not 0 < settings.port < 65_536:
         raise ConfigError(f"--port: {settings.port} is not between 1 and 65535")
     for name in ("gateways", "hosts"):
-        if not 1 <= getattr(settings, name) <= 64:
-            raise ConfigError(f"--{name}: {getattr(settings, name)} is not between 1 and 64")
+        if not 1 <= getattr(settings, name) <= HOSTS_MAX:
+            raise ConfigError(f"--{name}: {getattr(settings, name)} is not between 1 and {HOSTS_MAX}")
     if settings.dedicated != "all" and not re.fullmatch(r"\d{1,9}", settings.dedicated):
         raise ConfigError(f"--dedicated: {settings.dedicated!r} is neither a number nor all")
     if settings.dedicate_most > DEDICATED_MAX:

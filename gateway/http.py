@@ -90,7 +90,8 @@ class CounterHttp(HttpToolsProtocol):
             super().on_message_complete()
             return
         path, _, query = self.url.partition(b"?")
-        request = Request("POST", path.decode("latin-1"), query, self.headers, call.body)
+        peer = self.client[0] if self.client else None
+        request = Request("POST", path.decode("latin-1"), query, self.headers, call.body, peer)
         self.rpc.handle(request, lambda status, body, headers: self._respond(call, status, body, headers))
 
     def pause_writing(self) -> None:

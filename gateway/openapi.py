@@ -52,7 +52,7 @@ def describe(version: str) -> dict[str, Any]:
     types: list[Any] = [each for p in PROCEDURES.values() for each in (p.input, p.output)]
     schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     paths = {
-        f"/rpc/counter.{procedure.name}": {"post": _operation(procedure, schemas[2 * i], schemas[2 * i + 1])}
+        f"/rpc/{procedure.name}": {"post": _operation(procedure, schemas[2 * i], schemas[2 * i + 1])}
         for i, procedure in enumerate(PROCEDURES.values())
     }
     return {
@@ -78,12 +78,14 @@ def _operation(procedure: Procedure, input: dict[str, Any], output: dict[str, An
             "content": _json({"$ref": "#/components/schemas/Error"}),
         }
     described: dict[str, Any] = {
-        "operationId": procedure.name,
+        "operationId": procedure.name.rpartition(".")[2],
         "summary": procedure.summary,
         "requestBody": {"required": True, "content": _json(input)},
         "responses": responses,
     }
-    if procedure.changes:
+    if procedure.local:
+        described["description"] = "Only for programs on the gateway's own machine, and not through a proxy."
+    elif procedure.changes:
         described["parameters"] = [_KEY]
     return described
 

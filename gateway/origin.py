@@ -7,10 +7,16 @@ rebinding).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import ipaddress
+from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
 from gateway.config import LOOPBACK
+
+# Whoever passes a request on says so with one of these.
+FORWARDING = frozenset(
+    {b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip"}
+)
 
 
 class Origins:
@@ -44,3 +50,18 @@ class Origins:
     def foreign(self, origin: str | None, host: str | None) -> bool:
         """Whether an admitted request comes from another origin, and its page has to be told that it may read on."""
         return origin is not None and urlsplit(origin.lower()).netloc != (host or "").lower()
+
+
+def is_local(peer: str | None, headers: Sequence[tuple[bytes, bytes]]) -> bool:
+    """Whether a request comes from a program on this machine itself, and not through a proxy or from a foreign page."""
+    try:
+        address = ipaddress.ip_address(peer or "")
+    except ValueError:
+        return False
+    given = dict(headers)
+    if not (getattr(address, "ipv4_mapped", None) or address).is_loopback or given.keys() & FORWARDING:
+        return False
+    own = Origins("127.0.0.1", ())
+    host = given[b"host"].decode("latin-1") if b"host" in given else None
+    origin = given[b"origin"].decode("latin-1") if b"origin" in given else None
+    return own.knows(host) and own.admits(origin, host)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -13,20 +13,25 @@ from gateway import protocol as wire
 Decoder = Callable[[bytes], Any]
 
 
+class Command(NamedTuple):
+    """Something for the service as a whole, not for a counter."""
+
+    kind: Literal["ps", "scale", "restart_hosts"]
+    hosts: int = 0
+
+
 class Procedure(NamedTuple):
     """One procedure of the wire."""
 
-    name: str
+    name: str  # `counter.increment`
     summary: str
     input: type
     output: Any
-    build: Callable[[Any, str], Operation | Query]  # From the input and an operation id.
+    build: Callable[[Any, str], Operation | Query | Command]  # From the input and an operation id.
     decode: Decoder
     errors: tuple[str, ...]
-    changes: bool  # Whether it becomes an operation; the others are questions.
-
-
-
+    changes: bool  # The others are questions, and may be asked by GET, too.
+    local: bool  # Only for programs on the gateway's own machine.
 
 
 def _operation(type: str, i: Any, id: str, amount: int = 0, **more: Any) -> Operation:
@@ -38,11 +43,13 @@ def _procedure(
     input: type,
     output: Any,
     summary: str,
-    build: Callable[[Any, str], Operation | Query],
+    build: Callable[[Any, str], Operation | Query | Command],
     errors: tuple[str, ...] = (),
+    room: str = "counter",
 ) -> Procedure:
-    changes = not name.startswith(("get", "list"))
-    return Procedure(name, summary, input, output, build, msgspec.json.Decoder(input).decode, errors, changes)
+    changes = not name.startswith(("get", "list", "ps"))
+    decode: Decoder = msgspec.json.Decoder(input).decode
+    return Procedure(f"{room}.{name}", summary, input, output, build, decode, errors, changes, room == "admin")
 
 
 _LIMITS = ("OUT_OF_RANGE", "LIMIT_REACHED")
@@ -104,6 +111,18 @@ _ALL = (
     _procedure(
         "delete", wire.Named, wire.Success, "Remove a counter and its history",
         lambda i, id: _operation("delete", i, id), _MISSING,
+    ),
+    _procedure(
+        "ps", wire.Nothing, wire.Awake, "The counters that are awake, and in which hosts",
+        lambda i, id: Command("ps"), room="admin",
+    ),
+    _procedure(
+        "scale", wire.Scale, wire.Scaled, "Run so many shared hosts",
+        lambda i, id: Command("scale", i.hosts), room="admin",
+    ),
+    _procedure(
+        "restartHosts", wire.Nothing, wire.Done, "Replace all hosts, one by one",
+        lambda i, id: Command("restart_hosts"), room="admin",
     ),
 )  # fmt: skip
 

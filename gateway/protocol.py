@@ -13,6 +13,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from actors.core.name import PATTERN
 from actors.core.policy import VALUE_MAX
+from gateway.config import HOSTS_MAX
 from gateway.errors import Problem, invalid
 
 NAMES_MAX = 1_000
@@ -88,6 +89,14 @@ class ListAll(Input):
     prefix: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:-]{0,100}$(?!\n)")] = ""
     limit: Annotated[int, Meta(ge=1, le=PAGE_MAX)] = 100
     cursor: Name | None = None
+
+
+class Nothing(Input):
+    """No input at all."""
+
+
+class Scale(Input):
+    hosts: Annotated[int, Meta(ge=1, le=HOSTS_MAX)]
 
 
 # What goes out. Hosts encode the hot ones as bytes; these types describe them.
@@ -171,6 +180,29 @@ class Attendance(msgspec.Struct):
     name: str
     count: int
     sessions: list[Attendant]
+
+
+class AwakeCounter(msgspec.Struct):
+    name: str
+    host: str
+    dedicated: bool
+    epoch: int
+    awakeSince: str
+    opsPerS: float
+    sessions: int
+
+
+class Awake(msgspec.Struct):
+    counters: list[AwakeCounter]
+
+
+class Scaled(msgspec.Struct):
+    success: bool
+    hosts: int
+
+
+class Done(msgspec.Struct):
+    success: bool
 
 
 class Synced(msgspec.Struct):

@@ -1,4 +1,4 @@
-"""HTTP to procedures: plain JSON at `/rpc/counter.<procedure>`, oRPC at `/rpc/counter/<procedure>`.
+"""HTTP to procedures: plain JSON at `/rpc/counter.<procedure>`, oRPC at `/rpc/counter/<procedure>`; likewise `admin`.
 
 `Rpc.handle` is a plain call with a callback: a request in, one answer out, no task and no future in between. The ASGI
 application around it serves whoever speaks ASGI; `gateway.http` calls it straight from the HTTP parser.
@@ -17,15 +17,15 @@ from starlette.types import Receive, Scope, Send
 
 from actors.messages import Operation, Query, Status
 from gateway import orpc
+from gateway.admin import Admin
 from gateway.errors import RETRY_AFTER_S, Problem, invalid, refused
-from gateway.origin import Origins
-from gateway.procedures import PROCEDURES, Procedure
+from gateway.origin import Origins, is_local
+from gateway.procedures import PROCEDURES, Command, Procedure
 from gateway.protocol import KEY_MAX, complaint
 from gateway.session import Ids
 
 PATH = "/rpc/"
 BODY_MAX = 256 * 2**10  # getValues with a thousand of the longest names is 103 KB.
-PLAIN, ORPC = "/rpc/counter.", "/rpc/counter/"
 
 Headers = tuple[tuple[bytes, bytes], ...]
 Respond = Callable[[int, bytes, Headers], None]
@@ -49,19 +49,21 @@ class Request(NamedTuple):
     query: bytes
     headers: Sequence[tuple[bytes, bytes]]  # Names in lower case.
     body: bytes
+    peer: str | None  # Address of whoever is at the other end of the connection.
 
 
 class Rpc:
     """Everything under `/rpc/`."""
 
-    def __init__(self, router: Routes, origins: Origins, ids: Ids) -> None:
+    def __init__(self, router: Routes, admin: Admin, origins: Origins, ids: Ids) -> None:
         self._router = router
+        self._admin = admin
         self._origins = origins
         self._ids = ids
 
     def handle(self, request: Request, respond: Respond) -> None:
         """Answer `request`: `respond(status, body, headers)` is called exactly once, now or later."""
-        envelope = request.path.startswith(ORPC)
+        procedure, envelope = _ROUTES.get(request.path) or (None, "/" in request.path[len(PATH) :])
         headers = JSON
         try:
             origin = host = key = content_type = None
@@ -82,9 +84,10 @@ class Rpc:
                 if request.method == "OPTIONS":
                     respond(204, b"", headers + _PREFLIGHT)
                     return
-            procedure = PROCEDURES.get(request.path[len(PLAIN) :]) if request.path.startswith((PLAIN, ORPC)) else None
             if procedure is None:
                 raise Problem("NOT_FOUND", f"there is no procedure {request.path}")
+            if procedure.local and not is_local(request.peer, request.headers):
+                raise Problem("FORBIDDEN", f"{procedure.name} is only for programs on the gateway's own machine")
             message = self._message(procedure, _input(request, procedure, envelope, content_type), key)
         except Problem as problem:
             _fail(problem, envelope, headers, respond)
@@ -95,8 +98,10 @@ class Rpc:
         answer = _Answer(envelope, headers, respond)
         if isinstance(message, Query):
             self._router.ask(message, answer)
-        else:
+        elif isinstance(message, Operation):
             self._router.submit(message, answer)
+        else:
+            self._admin.run(message, answer)
 
     def _cors(self, origin: str, host: str | None) -> Headers:
         if not self._origins.admits(origin, host):
@@ -105,7 +110,7 @@ class Rpc:
             return (*JSON, (b"access-control-allow-origin", origin.encode("latin-1")), (b"vary", b"origin"))
         return JSON
 
-    def _message(self, procedure: Procedure, body: bytes, key: bytes | None) -> Operation | Query:
+    def _message(self, procedure: Procedure, body: bytes, key: bytes | None) -> Operation | Query | Command:
         try:
             input = procedure.decode(body)
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
@@ -129,7 +134,9 @@ class Rpc:
             message = await receive()
             body += message.get("body", b"")
             more = message.get("more_body", False)
-        self.handle(Request(scope["method"], scope["path"], scope["query_string"], scope["headers"], body), respond)
+        peer = scope["client"][0] if scope.get("client") else None
+        request = Request(scope["method"], scope["path"], scope["query_string"], scope["headers"], body, peer)
+        self.handle(request, respond)
         status, body, headers = await answer
         length = (b"content-length", b"%d" % len(body))
         await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
@@ -190,6 +197,11 @@ def _break(path: str, envelope: bool, headers: Headers, respond: Respond) -> Non
     _fail(Problem("COUNTER_OPERATION_FAILED", None, {"incident": incident}), envelope, headers, respond)
 
 
+# By path: plain with a dot, oRPC with a slash, where the envelope is.
+_ROUTES: dict[str, tuple[Procedure, bool]] = {
+    **{f"{PATH}{name}": (procedure, False) for name, procedure in PROCEDURES.items()},
+    **{f"{PATH}{name.replace('.', '/')}": (procedure, True) for name, procedure in PROCEDURES.items()},
+}
 JSON: Headers = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
 _PREFLIGHT: Headers = (
     (b"access-control-allow-methods", b"POST, GET"),

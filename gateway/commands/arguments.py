@@ -11,6 +11,7 @@ from collections.abc import Callable
 from gateway.commands.address import DEFAULT_URL, service_url
 from gateway.commands.counters import run_change, run_get, run_list
 from gateway.commands.errors import CommandError
+from gateway.commands.hosts import run_ps, run_restart, run_scale
 from gateway.commands.terminal import printable
 from gateway.commands.watch import run_watch
 
@@ -50,6 +51,11 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     listing = add_command(subparsers, "list", run_list, "list counters", common)
     listing.add_argument("--prefix", metavar="P", help="only names that begin with P")
     listing.add_argument("--limit", type=positive_number, metavar="N", help="at most N counters")
+
+    add_command(subparsers, "ps", run_ps, "list the counters that are awake, and their hosts", common)
+    scale = add_command(subparsers, "scale", run_scale, "change the number of host processes", common)
+    scale.add_argument("--hosts", type=positive_number, metavar="N", required=True, help="so many shared hosts")
+    add_command(subparsers, "restart-hosts", run_restart, "replace all host processes, one by one", common)
 
 
 def common_options() -> argparse.ArgumentParser:

@@ -52,7 +52,7 @@ def run_get(args: argparse.Namespace) -> None:
         values: dict[str, int] = {}
         for first in range(0, len(args.names), NAMES_MAX):
             some = list(dict.fromkeys(args.names[first : first + NAMES_MAX]))
-            values |= service.read("getValues", {"names": some}, Values).values
+            values |= service.read("counter.getValues", {"names": some}, Values).values
     if not values.keys() >= set(args.names):
         raise unexpected(args.url)
     if args.json:
@@ -67,7 +67,7 @@ def run_change(args: argparse.Namespace) -> None:
     """Send one operation and print the new value."""
     question = {"name": args.name, **{field: getattr(args, field) for field in args.fields}}
     with Service(args.url) as service:
-        reply = service.ask(args.procedure, question, key=args.key or secrets.token_hex(16))
+        reply = service.ask(f"counter.{args.procedure}", question, key=args.key or secrets.token_hex(16))
         value = service.shaped(reply, Changed).value
     print_lines([json_line(reply) if args.json else str(value)])
 
@@ -98,7 +98,7 @@ def pages(service: Service, prefix: str | None, limit: int | None) -> Iterator[l
     left = sys.maxsize if limit is None else limit
     question: dict[str, Any] = {} if prefix is None else {"prefix": prefix}
     while left > 0:
-        page = service.read("listAll", {**question, "limit": min(left, PAGE_MAX)}, Page)
+        page = service.read("counter.listAll", {**question, "limit": min(left, PAGE_MAX)}, Page)
         yield page.counters[:left]
         left -= len(page.counters)
         # A service that repeats its cursor would keep us here for ever.

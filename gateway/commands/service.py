@@ -26,13 +26,14 @@ class Service:
         self,
         url: str,
         *,
+        timeout_s: float = REQUEST_TIMEOUT_S,
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.url = url
-        self._http = httpx.Client(transport=transport, timeout=REQUEST_TIMEOUT_S)
+        self._http = httpx.Client(transport=transport, timeout=timeout_s)
         self._sleep = sleep
         self._clock = clock
         self._jitter = jitter
@@ -44,7 +45,7 @@ class Service:
         self._http.close()
 
     def ask(self, procedure: str, question: Mapping[str, Any], key: str | None = None) -> Reply:
-        """Call `counter.<procedure>` and return its output, trying again where that can help.
+        """Call a procedure, `counter.increment` for one, and return its output, trying again where that can help.
 
         A procedure that changes something needs a `key`: the service answers a key that it has seen with the
         first result, so a repetition never changes anything twice. Raises Refused or Unreachable.
@@ -80,7 +81,7 @@ class Service:
     def _ask_once(self, procedure: str, question: Mapping[str, Any], key: str | None) -> Reply | Failure:
         headers = {} if key is None else {"Idempotency-Key": key}
         try:
-            answer = self._http.post(f"{self.url}/rpc/counter.{procedure}", json=question, headers=headers)
+            answer = self._http.post(f"{self.url}/rpc/{procedure}", json=question, headers=headers)
         except httpx.RequestError as error:
             unsent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
             gone = Unreachable(self.url, reason_of(error))

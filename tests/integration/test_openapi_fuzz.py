@@ -44,7 +44,7 @@ class Run(NamedTuple):
 def run(service) -> Run:
     config = SchemathesisConfig.from_dict(CONFIG)
     schema = schemathesis.openapi.from_url(f"{service.url}/openapi.json", config=config, timeout=10)
-    schema = schema.include(path_regex="^/rpc/")
+    schema = schema.include(path_regex="^/rpc/counter")  # What `admin` does is not for guessing.
 
     answers, complaints, ended = Counter(), [], None
     for event in from_schema(schema).execute():

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from websockets.frames import Close
 
-from gateway.commands import arguments, counters
+from gateway.commands import arguments, counters, hosts
 from gateway.commands.address import DEFAULT_URL, service_url, shown, socket_url
 from gateway.commands.answers import ATTEMPTS_MAX, backoff_s, judge, pause_s, reason_of, seconds
 from gateway.commands.counters import NAMES_MAX, PAGE_MAX, pages
@@ -61,7 +61,7 @@ class FakeService:
             raise answer
         return answer if isinstance(answer, httpx.Response) else httpx.Response(200, json=answer)
 
-    def connect(self, url=URL):
+    def connect(self, url=URL, **_):
         """A client of this service, whose random numbers are all 1: the longest pauses."""
         transport = httpx.MockTransport(self)
         sleep, clock = self.pauses.append, lambda: self.now_s
@@ -85,7 +85,8 @@ def run(monkeypatch):
 
     def run(line, *answers):
         service = FakeService(*answers)
-        monkeypatch.setattr(counters, "Service", service.connect)
+        for module in (counters, hosts):
+            monkeypatch.setattr(module, "Service", service.connect)
         args = parser().parse_args(line.split())
         return args.run(args), service
 
@@ -133,6 +134,10 @@ def test_arguments_are_understood(line, expected):
         "set votes " + "9" * 41,
         "reset votes 1",
         "list --limit 0",
+        "scale",
+        "scale --hosts 0",
+        "scale 3",
+        "restart-hosts now",
         "get votes --url ftp://x",
         "get votes --url http://",
         "get votes --url http://x:99999",
@@ -308,21 +313,21 @@ def test_a_reason_is_words(error, text):
 )
 def test_a_repeated_operation_carries_the_same_key(trouble):
     fake = FakeService(trouble, trouble, result(42))
-    assert fake.connect().ask("increment", {"name": "votes", "amount": 1}, key="k")["value"] == 42
+    assert fake.connect().ask("counter.increment", {"name": "votes", "amount": 1}, key="k")["value"] == 42
     assert fake.asked == [("increment", {"name": "votes", "amount": 1}, "k")] * 3
     assert len(fake.pauses) == 2
 
 
 def test_it_waits_as_long_as_the_service_asks_for():
     fake = FakeService(httpx.Response(503, json=error_body(), headers={"Retry-After": "2"}), result(1))
-    fake.connect().ask("reset", {"name": "votes"}, key="k")
+    fake.connect().ask("counter.reset", {"name": "votes"}, key="k")
     assert fake.pauses == [pytest.approx(2.2)]
 
 
 def test_it_gives_up_after_a_few_attempts():
     fake = FakeService(httpx.ConnectError("refused"))
     with pytest.raises(Unreachable):
-        fake.connect().ask("getValues", {"names": ["votes"]})
+        fake.connect().ask("counter.getValues", {"names": ["votes"]})
     assert len(fake.asked) == ATTEMPTS_MAX
     assert sum(fake.pauses) <= 3.01
 
@@ -331,14 +336,14 @@ def test_it_begins_no_further_attempt_when_it_has_waited_for_long():
     fake = FakeService(httpx.ReadTimeout("timed out"))
     fake.answer_takes_s = REQUEST_TIMEOUT_S
     with pytest.raises(Unreachable):
-        fake.connect().ask("getValues", {"names": ["votes"]})
+        fake.connect().ask("counter.getValues", {"names": ["votes"]})
     assert len(fake.asked) == 2
 
 
 def test_a_refusal_is_not_repeated():
     fake = FakeService(httpx.Response(409, json=error_body("OUT_OF_RANGE", "too large", False)))
     with pytest.raises(Refused, match="OUT_OF_RANGE: too large"):
-        fake.connect().ask("increment", {"name": "votes", "amount": 1}, key="k")
+        fake.connect().ask("counter.increment", {"name": "votes", "amount": 1}, key="k")
     assert len(fake.asked) == 1
 
 
@@ -662,3 +667,55 @@ def test_the_block_is_for_a_terminal_with_room(monkeypatch):
     assert isinstance(view_for(many, Screen(), Screen(), as_json=False), LinesView)
     assert isinstance(view_for(few, Screen(), Screen(), as_json=True), LinesView)
     assert isinstance(view_for(few, io.StringIO(), Screen(), as_json=False), LinesView)
+
+
+# The service as a whole.
+
+
+def awake(name, ops_per_s, **more):
+    since = datetime.now(UTC).isoformat()
+    row = {"name": name, "host": "host:0", "dedicated": False, "epoch": 3, "awakeSince": since, "sessions": 2}
+    return {**row, "opsPerS": ops_per_s, **more}
+
+
+def test_what_is_awake_is_a_table_with_the_busiest_first(run, capsys):
+    rows = [awake("seats", 0.25), awake("votes", 1200.0, host="counter:votes", dedicated=True), awake("likes", 0.25)]
+    code, service = run("ps", {"counters": rows})
+    assert (code, service.asked) == (0, [("ps", {}, None)])
+    assert capsys.readouterr().out.splitlines() == [
+        "votes  counter:votes  dedicated  3  now  1200.0  2",
+        "likes  host:0         shared     3  now     0.2  2",
+        "seats  host:0         shared     3  now     0.2  2",
+    ]
+
+
+def test_what_is_awake_as_json_is_a_counter_a_line(run, capsys):
+    code, _ = run("ps --json", {"counters": [awake("votes", 1.5, awakeSince="2026-11-22T02:18:45.634Z")]})
+    assert code == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "name": "votes",
+        "host": "host:0",
+        "dedicated": False,
+        "epoch": 3,
+        "awake_since": "2026-11-22T02:18:45.634Z",
+        "ops_per_s": 1.5,
+        "sessions": 2,
+    }
+
+
+def test_nothing_awake_is_nothing_printed(run, capsys):
+    assert run("ps", {"counters": []})[0] == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_hosts_are_scaled_and_replaced(run, capsys):
+    code, service = run("scale --hosts 3", {"success": True, "hosts": 3})
+    assert (code, service.asked, capsys.readouterr().out) == (0, [("scale", {"hosts": 3}, None)], "3 hosts\n")
+    code, service = run("restart-hosts", {"success": True})
+    assert (code, service.asked, capsys.readouterr().out) == (0, [("restartHosts", {}, None)], "all hosts are new\n")
+
+
+def test_who_may_not_is_told_so(run, capsys):
+    refusal = httpx.Response(403, json=error_body("FORBIDDEN", "not from there", retryable=False))
+    assert run("ps", refusal)[0] == 1
+    assert capsys.readouterr().err == "FORBIDDEN: not from there\n"

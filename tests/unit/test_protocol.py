@@ -16,7 +16,7 @@ from actors.core.policy import VALUE_MAX
 from actors.messages import Operation, Query
 from gateway import protocol as wire
 from gateway.errors import OUTSIDE, ROWS, Problem, refused
-from gateway.procedures import PROCEDURES
+from gateway.procedures import PROCEDURES, Command
 from gateway.protocol import complaint, read_message
 
 LONGEST = "n" * 100
@@ -70,27 +70,30 @@ NO_OBJECTS = [b"null", b"[]", b'"a"', b"1", b"true", b"[" * 100_000]
 
 # The least that each procedure takes.
 LEAST: dict[str, dict[str, Any]] = {
-    "create": {"name": "a"},
-    "increment": {"name": "a"},
-    "decrement": {"name": "a"},
-    "setValue": {"name": "a", "value": 1},
-    "reset": {"name": "a"},
-    "getValue": {"name": "a"},
-    "getValues": {"names": ["a"]},
-    "getMetadata": {"name": "a"},
-    "getHistory": {"name": "a"},
-    "getSessions": {"name": "a"},
-    "listAll": {},
-    "configure": {"name": "a", "policy": {}},
-    "sync": {"name": "a", "actual": 1},
-    "delete": {"name": "a"},
+    "counter.create": {"name": "a"},
+    "counter.increment": {"name": "a"},
+    "counter.decrement": {"name": "a"},
+    "counter.setValue": {"name": "a", "value": 1},
+    "counter.reset": {"name": "a"},
+    "counter.getValue": {"name": "a"},
+    "counter.getValues": {"names": ["a"]},
+    "counter.getMetadata": {"name": "a"},
+    "counter.getHistory": {"name": "a"},
+    "counter.getSessions": {"name": "a"},
+    "counter.listAll": {},
+    "counter.configure": {"name": "a", "policy": {}},
+    "counter.sync": {"name": "a", "actual": 1},
+    "counter.delete": {"name": "a"},
+    "admin.ps": {},
+    "admin.scale": {"hosts": 2},
+    "admin.restartHosts": {},
 }
 NAMED = [procedure for procedure, least in LEAST.items() if "name" in least]
 
 
-def build(procedure: str, content: Any) -> Operation | Query:
+def build(procedure: str, content: Any) -> Operation | Query | Command:
     """What a request with this content becomes. Raises Problem."""
-    row = PROCEDURES[procedure]
+    row = PROCEDURES[procedure if "." in procedure else f"counter.{procedure}"]
     body = content if isinstance(content, bytes) else json.dumps(content).encode()
     try:
         return row.build(row.decode(body), "id")
@@ -124,7 +127,10 @@ class TestEveryProcedure:
     @pytest.mark.parametrize("procedure", LEAST)
     def test_takes_the_least(self, procedure: str) -> None:
         message = build(procedure, LEAST[procedure])
-        assert isinstance(message, Operation) == PROCEDURES[procedure].changes
+        if isinstance(message, Command):
+            assert PROCEDURES[procedure].local
+        else:
+            assert isinstance(message, Operation) == PROCEDURES[procedure].changes
 
     @pytest.mark.parametrize("procedure", LEAST)
     def test_misses_what_is_missing(self, procedure: str) -> None:

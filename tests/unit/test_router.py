@@ -507,6 +507,49 @@ class TestWatching:
             assert w.hosts["a"].heard == []
 
 
+class TestQuestionsToAll:
+    @jumping
+    async def test_every_host_answers(self) -> None:
+        async with world("a", "b") as w:
+            heard: list[list[tuple[int, bytes]]] = []
+            w.router.ask_all(Query(0, "awake", []), heard.append)
+            await settle()
+            for id in ("a", "b"):
+                [query] = w.hosts[id].queries
+                assert (query.kind, heard) == ("awake", [])
+                w.hosts[id].answer(query, Status.OK, id.encode())
+                await settle()
+            assert heard == [[(Status.OK, b"a"), (Status.OK, b"b")]]
+
+    @jumping
+    async def test_who_is_lost_on_the_way_is_not_replaced_by_another(self) -> None:
+        async with world("a", "b") as w:
+            heard: list[list[tuple[int, bytes]]] = []
+            w.router.ask_all(Query(0, "awake", []), heard.append)
+            await settle()
+            w.hosts["b"].cut()
+            w.hosts["a"].answer(w.hosts["a"].queries[0])
+            await asyncio.sleep(TICK_S * 2)
+            assert sorted(heard[0]) == [(Status.OK, b"done"), UNAVAILABLE]
+            assert len(w.hosts["a"].queries) == 1
+
+    @jumping
+    async def test_who_never_answers_is_given_up_in_time(self) -> None:
+        async with world("a") as w:
+            heard: list[list[tuple[int, bytes]]] = []
+            w.router.ask_all(Query(0, "awake", []), heard.append)
+            await asyncio.sleep(DEADLINE_S + 1)
+            assert heard == [[UNAVAILABLE]]
+
+    @jumping
+    async def test_without_hosts_there_is_nothing_to_hear(self) -> None:
+        async with world() as w:
+            heard: list[list[tuple[int, bytes]]] = []
+            w.router.ask_all(Query(0, "awake", []), heard.append)
+            await settle()
+            assert heard == [[]]
+
+
 class TestAttendance:
     @jumping
     async def test_a_host_that_asks_who_is_connected_is_told_over_its_own_link(self) -> None:
