@@ -10,6 +10,7 @@ from typing import Any
 
 import ray
 import uvicorn
+from ray._private import worker as ray_worker
 
 from actors import logs, runtime
 from actors.directory import NAMESPACE, RayDirectory
@@ -19,7 +20,7 @@ from gateway.app import Gateway
 from gateway.config import Settings
 from gateway.keepalive import STALLED_MS
 from gateway.server import Server
-from gateway.sockets import CounterSocket
+from gateway.sockets import GOODBYE_S, CounterSocket
 
 FRAME_MAX = 64 * 2**10  # Bytes in a WebSocket message. Ours have a few dozen.
 DRAIN_S = 5
@@ -58,6 +59,7 @@ class GatewayActor:
             loop.create_task(self._directory.follow()),
             loop.create_task(self._server.serve(sockets=[listener])),
         ]
+        self._drain_on_sigterm()
         log.info("action=gateway_started gateway=%s name=%s pid=%d", self._gateway.id, name, os.getpid())
 
     async def ready(self) -> None:
@@ -73,7 +75,31 @@ class GatewayActor:
         """Accept nothing new, answer what is in flight, close sockets with 1012."""
         self._server.leave()
         await self._tasks[1]
-        await self._gateway.router.close()
+        await self._gateway.router.close()  # What has no answer by now gets one.
+        await self._server.ended(GOODBYE_S)
+
+    def _drain_on_sigterm(self) -> None:
+        """Have SIGTERM drain this process, and end it then.
+
+        Only a main thread takes signals, and Ray's is busy with Ray: it ends the process with this function, which it
+        looks up when the signal comes. Should that change there, SIGTERM ends us without draining.
+        """
+        loop, leave = asyncio.get_running_loop(), ray_worker.raise_sys_exit_with_custom_error_message
+        asked = False
+
+        def drain(*arguments: Any, **named: Any) -> None:
+            nonlocal asked
+            if asked:  # Twice is in a hurry.
+                leave(*arguments, **named)
+            asked = True
+            loop.call_soon_threadsafe(lambda: self._tasks.append(loop.create_task(self._end())))
+
+        ray_worker.raise_sys_exit_with_custom_error_message = drain
+
+    async def _end(self) -> None:
+        log.info("action=gateway_drains gateway=%s reason=sigterm", self._gateway.id)
+        await self.drain()
+        os._exit(0)
 
 
 def start(settings: Settings, actors: ActorSettings) -> None:
@@ -129,4 +155,4 @@ def drain(settings: Settings) -> None:
         except ValueError:
             log.warning("action=drain_failed gateway=%s error=gone", name)
     if drained:
-        ray.wait(drained, num_returns=len(drained), timeout=DRAIN_S + 2)
+        ray.wait(drained, num_returns=len(drained), timeout=DRAIN_S + GOODBYE_S + 1)

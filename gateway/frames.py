@@ -11,3 +11,8 @@ def text_frame(payload: bytes) -> bytes:
     if length < 65_536:
         return b"\x81\x7e" + length.to_bytes(2, "big") + payload
     return b"\x81\x7f" + length.to_bytes(8, "big") + payload
+
+
+def close_frame(code: int, reason: bytes) -> bytes:
+    """A close frame; the reason has at most 123 bytes."""
+    return b"\x88%c%b%b" % (2 + len(reason), code.to_bytes(2, "big"), reason)

@@ -43,6 +43,7 @@ class CounterHttp(HttpToolsProtocol):
     """One HTTP connection. Made by `protocol`, which tells it what to call."""
 
     rpc: Rpc
+    leaving = False  # The gateway stops: every answer is the last one of its connection.
     _cached_for: tuple[int, Any, Any] = (0, None, None)
     _cached: bytes = b""
 
@@ -61,7 +62,9 @@ class CounterHttp(HttpToolsProtocol):
             and self.parser.get_method() == b"POST"
             and not self.parser.should_upgrade()
         ):
-            keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+            keep_alive = (
+                not self.leaving and self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+            )
             self.cycle = _Call(keep_alive)  # type: ignore[assignment]
             return
         url, headers, expects = self.url, self.headers, self.expect_100_continue

@@ -113,8 +113,8 @@ class Session:
     """One WebSocket."""
 
     __slots__ = (
-        "_in_flight", "_services", "_subscriptions", "_write", "attachment", "blocked", "filters", "id", "key", "name",
-        "out", "rate",
+        "_idle", "_in_flight", "_services", "_subscriptions", "_write", "attachment", "blocked", "filters", "id",
+        "key", "name", "out", "rate",
     )  # fmt: skip
 
     def __init__(
@@ -131,6 +131,7 @@ class Session:
         self._write = write  # Straight to the socket.
         self._subscriptions: dict[str, Subscription] = {}
         self._in_flight = 0
+        self._idle: Callable[[], None] | None = None
         self.id = services.ids.next()
         self.name = name  # The one counter of a socket that has one; None: it says which in every message.
         self.filters = filters
@@ -275,6 +276,14 @@ class Session:
         else:
             problem = refused(body) if status == Status.REFUSED else Problem("UNAVAILABLE")
             self.push(text_frame(problem.frame(id)))
+        if self._idle is not None and not self._in_flight:
+            self._idle()
+
+    def when_idle(self, call: Callable[[], None]) -> None:
+        """Call this as soon as every operation is answered."""
+        self._idle = call
+        if not self._in_flight:
+            call()
 
 
 class _Answer:

@@ -8,6 +8,7 @@ for the rest (fragments, close, errors) a state machine of the websockets librar
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from uvicorn.protocols.utils import ClientDisconnected
@@ -21,18 +22,21 @@ try:
 except ImportError:  # The wheel for this platform has no compiled part.
     from websockets.utils import apply_mask
 
+from gateway.frames import close_frame
 from gateway.keepalive import Keepalive
 from gateway.session import Session
 
 WRITE_HIGH = 32 * 2**10  # Bytes a socket may owe. Beyond it the session lags and gets the newest state later.
 SOCKET = "counters.socket"  # Where the application finds the socket in the scope's state.
 RECONNECT_S = 5  # Clients of a gateway that stops come back spread over so many seconds.
+GOODBYE_S = 1.0  # How long a peer may take to answer our close frame.
 
 # The library's limit for a line of the handshake is 8 KB. Ours holds an attachment in the URL, every byte escaped.
 http11.MAX_LINE_LENGTH = 64 * 2**10
 
 _TEXT, _PING, _PONG = 0x81, 0x89, 0x8A  # First bytes of whole frames.
 _PING_FRAME = b"\x89\x00"
+_RESTART_FRAME = close_frame(1012, b'{"reconnect":[0,%d]}' % RECONNECT_S)
 
 
 class CounterSocket(WebSocketsSansIOProtocol):
@@ -46,6 +50,7 @@ class CounterSocket(WebSocketsSansIOProtocol):
     _machine: Protocol | None = None
     _tail: bytes = b""  # The beginning of a frame whose end has not come.
     _text: list[bytes] | None = None  # The parts of a fragmented message.
+    _leaving = False  # The gateway stops.
     _closing = False
 
     def adopt(self, session: Session, keepalive: Keepalive) -> None:
@@ -115,24 +120,37 @@ class CounterSocket(WebSocketsSansIOProtocol):
             if self._keepalive is None:
                 super().resume_writing()
             return
-        self.transport.resume_reading()
+        if not self._leaving:
+            self.transport.resume_reading()
         self.session.unblock()
         if self._tail:
             self.data_received(b"")
 
     def shutdown(self) -> None:
-        """The gateway stops: say so, and when to come back."""
+        """The gateway stops: read nothing more, answer what is under way, then say when to come back."""
         if self._keepalive is None:
             super().shutdown()
-        else:
-            self.close(1012, f"reconnect within {RECONNECT_S} s")
+        elif self.session is not None and not self._leaving:
+            self._leaving = True
+            self.transport.pause_reading()
+            self.session.when_idle(self._say_goodbye)
 
-    def close(self, code: int, reason: str) -> None:
-        """Send a close frame and end."""
-        if not self._closing:
-            machine = self._state()
-            machine.send_close(code, reason)
-            self._finish(machine)
+    def _say_goodbye(self) -> None:
+        self._end()
+        if not self.transport.is_closing():
+            self.transport.write(_RESTART_FRAME)
+            # What the peer sent meanwhile has to be taken from the kernel: closing over it would reset the connection,
+            # and a reset can overtake the last answers.
+            self.transport.resume_reading()
+            asyncio.get_running_loop().call_later(GOODBYE_S, self.transport.close)
+
+    def _await_goodbye(self, data: bytes) -> None:
+        machine = self._state()
+        machine.receive_data(self._tail + data)
+        self._tail = b""
+        machine.events_received()
+        if machine.state is not State.OPEN:
+            self.transport.close()
 
     # Frames
 
@@ -141,6 +159,8 @@ class CounterSocket(WebSocketsSansIOProtocol):
         if session is None:
             if self._keepalive is None:
                 super().data_received(data)
+            elif self._leaving:
+                self._await_goodbye(data)
             return
         self.heard = True
         if self._tail:
@@ -197,14 +217,17 @@ class CounterSocket(WebSocketsSansIOProtocol):
     def _finish(self, machine: Protocol) -> None:
         """Send the close frame, ours or the answer to theirs, and end."""
         self._closing = True
-        session, self.session = self.session, None
-        if session is not None:
-            session.write_out()
-            session.end()
+        self._end()
         for data in machine.data_to_send():
             if data:
                 self.transport.write(data)
         self.transport.close()
+
+    def _end(self) -> None:
+        session, self.session = self.session, None
+        if session is not None:
+            session.write_out()
+            session.end()
 
     def _handle(self, frame: Frame) -> None:
         session = self.session

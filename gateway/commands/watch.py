@@ -6,12 +6,12 @@ import argparse
 import logging
 import queue
 import random
-import re
 import sys
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import msgspec
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
@@ -29,6 +29,8 @@ CLOSE_TIMEOUT_S = 1.0
 WATCH_NAMES_MAX = 100  # Each is a connection and two threads here.
 INBOX_MAX = 1_000  # When the terminal is slower than the service, the service is left to coalesce.
 DRAW_PAUSE_S = 0.05  # Nobody reads more than twenty values a second.
+
+NonNegative = Annotated[float, msgspec.Meta(ge=0)]
 
 # A connection that dies is told in a line of ours; the library would add a traceback.
 SILENT = logging.getLogger(f"{__name__}.websocket")
@@ -77,10 +79,18 @@ def after_close(url: str, close: Close | None) -> Failure:
     return Failure(Unreachable(url, str(close), "lost"), again=True, spread_s=spread_s)
 
 
+class Window(msgspec.Struct):
+    """The close reason of a gateway that stops: come back at a random moment between these seconds from now."""
+
+    reconnect: tuple[NonNegative, NonNegative]
+
+
 def window_s(reason: str) -> float:
     """The reconnect window that a draining gateway names in its close reason; 0 if it names none."""
-    number = re.search(r"\d{1,4}(\.\d{1,3})?", reason)
-    return min(float(number[0]), WINDOW_MAX_S) if number else 0.0
+    try:
+        return min(msgspec.json.decode(reason, type=Window).reconnect[1], WINDOW_MAX_S)
+    except msgspec.DecodeError:
+        return 0.0
 
 
 class Listener:

@@ -70,8 +70,13 @@ async function call(procedure, input) {
 
 /** The reconnect window that a draining gateway (1012) names in its close reason, as milliseconds. */
 function windowMs({ code, reason }) {
-  const number = code === 1012 && /\d{1,4}(\.\d{1,3})?/.exec(reason);
-  return number ? Math.min(Number(number[0]) * 1000, WINDOW_MS_MAX) : 0;
+  if (code !== 1012) return 0;
+  try {
+    const [, seconds] = JSON.parse(reason).reconnect;
+    return Math.min(Number(seconds) * 1000 || 0, WINDOW_MS_MAX);
+  } catch {
+    return 0;
+  }
 }
 
 /** A WebSocket for one counter that comes back by itself. `state` is "connecting", "open", "waiting" or

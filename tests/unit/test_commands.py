@@ -515,11 +515,22 @@ def test_a_connection_that_breaks_is_taken_up_again():
 
 
 def test_a_draining_gateway_spreads_its_clients():
-    assert after_close(URL, Close(1012, "reconnect within 5 s")).spread_s == 5.0
-    assert after_close(URL, Close(1011, "reconnect within 5 s")).spread_s == 0.0
+    assert after_close(URL, Close(1012, '{"reconnect":[0,5]}')).spread_s == 5.0
+    assert after_close(URL, Close(1011, '{"reconnect":[0,5]}')).spread_s == 0.0
 
 
-@pytest.mark.parametrize(("reason", "expected"), [("", 0), ("bye", 0), ("2.5", 2.5), ("within 9999 s", 60)])
+@pytest.mark.parametrize(
+    ("reason", "expected"),
+    [
+        ("", 0),
+        ("bye", 0),
+        ("[]", 0),
+        ('{"reconnect":5}', 0),
+        ('{"reconnect":[0,-5]}', 0),
+        ('{"reconnect":[0,2.5]}', 2.5),
+        ('{"reconnect":[1,9999],"more":1}', 60),
+    ],
+)
 def test_the_reconnect_window_is_bounded(reason, expected):
     assert window_s(reason) == expected
 

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.messages import Status
 from gateway.frames import text_frame
 from gateway.keepalive import PERIOD_S, Keepalive
 from gateway.session import Services, Session
-from gateway.sockets import CounterSocket
+from gateway.sockets import GOODBYE_S, CounterSocket
 from tests.support.clock import HandClock
 from tests.support.frames import (
     BINARY,
@@ -45,6 +46,7 @@ class Nobody:
     def __init__(self) -> None:
         self.log: list[str] = []
         self.touched: list[Session] = []
+        self.delivers: list[Any] = []
 
     def touch(self, session: Session) -> None:
         self.touched.append(session)
@@ -56,6 +58,7 @@ class Nobody:
 
     def submit(self, operation: Any, deliver: Any) -> None:
         self.log.append(operation.type)
+        self.delivers.append(deliver)
 
     def join(self, subscriber: Any, snapshot: bool = False, since: int | None = None) -> None:
         self.log.append("join")
@@ -462,11 +465,56 @@ class TestTheEnd:
         line.socket.shutdown()
         [(opcode, payload)] = server_frames(line.written)
         assert (opcode, int.from_bytes(payload[:2], "big")) == (CLOSE, 1012)
-        assert payload[2:].decode() == "reconnect within 5 s"
-        assert line.transport.closed
+        assert json.loads(payload[2:]) == {"reconnect": [0, 5]}
+        assert line.nobody.log == ["join", "leave"]
         line.socket.shutdown()
+        # What was on its way is read, for nothing, until the client has said goodbye, too.
+        line.feed(client_frame(b'{"type":"increment"}') * 3 + close_frame(1012)[:3])
+        assert not line.transport.closed
+        line.feed(close_frame(1012)[3:])
+        assert line.transport.closed
+        assert len(server_frames(line.written)) == 1
         line.lose()
         assert line.nobody.log == ["join", "leave"]
+
+    @jumping
+    async def test_a_client_that_does_not_say_goodbye_is_not_waited_for(self) -> None:
+        line = Line()
+        line.socket.shutdown()
+        await sleep(GOODBYE_S * 0.9)
+        assert not line.transport.closed
+        await sleep(GOODBYE_S * 0.2)
+        assert line.transport.closed
+        line.lose()
+
+    @jumping
+    async def test_what_is_under_way_is_answered_first(self) -> None:
+        line = Line()
+        line.feed(client_frame(b'{"type":"increment","id":"1"}'), client_frame(b'{"type":"reset","id":"2"}'))
+        line.socket.shutdown()
+        # Nothing more is read meanwhile, and a slow reader that reads again changes nothing about that.
+        assert (line.written, line.transport.reading) == (b"", False)
+        line.socket.pause_writing()
+        line.socket.resume_writing()
+        assert not line.transport.reading
+        for deliver in line.nobody.delivers:
+            deliver(Status.OK, b"{}")
+        answers, [goodbye] = line.texts, server_frames(line.written)[2:]
+        assert [answer["type"] for answer in answers] == ["incrementResult", "resetResult"]
+        assert (goodbye.opcode, line.transport.reading) == (CLOSE, True)
+        line.feed(close_frame(1012))
+        assert line.transport.closed
+        line.lose()
+
+    @jumping
+    async def test_a_client_that_leaves_meanwhile_is_let_go(self) -> None:
+        line = Line()
+        line.feed(client_frame(b'{"type":"increment","id":"1"}'))
+        line.socket.shutdown()
+        line.lose()
+        line.transport.closed = True
+        line.nobody.delivers[0](Status.OK, b"{}")
+        assert line.code is None
 
 
 class TestKeepalive:
