@@ -45,7 +45,7 @@ class RayDirectory:
     def take(self, table: Table) -> None:
         """Adopt `table` when it is newer."""
         if table.version > self.placement.version:
-            self.placement = Placement(table)
+            self.placement = self.placement.followed_by(table)
             for changed in self._listeners:
                 changed()
 

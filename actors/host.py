@@ -366,7 +366,7 @@ class Host:
                 leaving.append(name)
         for name in leaving:
             self._drop(name)
-        for name in [name for name in self._watchers if not self._owns(name)]:
+        for name in [name for name in self._watchers if self._placement.keeper(name) != self.id]:
             del self._watchers[name]  # Its watchers have been told of the new owner by the same table.
         if leaving:
             log.info("action=release host=%s counters=%d version=%d", self.id, len(leaving), self._placement.version)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any, Protocol
@@ -39,7 +40,8 @@ TICK_S = 0.05  # How often deadlines are checked and homeless calls are tried ag
 IDLE_TICK_S = 0.5  # The same while nobody waits for anything.
 SILENCE_S = 1.5  # A link that brings nothing for so long, not even a heartbeat, leads to a frozen host.
 RECONNECT_S = 0.02
-ASK_AGAIN_S = (1.0, DEADLINE_S + 1)  # After a change of the table.
+ASK_AGAIN_S = (1.0, DEADLINE_S + 1)  # After a change of the table: where does what has moved stand now?
+ASK_EVERY_S = 1.0  # Changes that follow one another more quickly than this share one question.
 UNSETTLED_S = 60.0  # So long after a change of the table somebody may still work by an earlier one.
 
 Deliver = Callable[[int, bytes], None]
@@ -110,6 +112,9 @@ class _Lane:
         self.end: GatewayEnd | None = None
         self.operations: list[Operation] = []
         self.queries: list[Query] = []
+        self.names: dict[str, None] = {}  # What is watched at this host,
+        self.watches: dict[str, None] = {}  # of these, what it is to be told at the end of this turn,
+        self.unwatches: list[str] = []  # and what nobody listens to any more.
         self.heard_at = 0.0
         self.task: asyncio.Task[None] | None = None
 
@@ -128,12 +133,12 @@ class Router:
         self._pending: dict[int, _Pending] = {}  # In the order of their deadlines.
         self._lanes: dict[str, _Lane] = {}
         self._homeless: list[Operation | Query] = []
-        self._watched: dict[str, str | None] = {}  # Name → host that was told.
-        self._watches: dict[str, None] = {}  # Names whose host is to be told at the end of this turn,
-        self._unwatches: dict[str, list[str]] = {}  # and, by host, those that nobody listens to any more.
+        self._watched: dict[str, _Lane | None] = {}  # Name → where it is watched; None: there is no host for it now.
         self._flushing = False
-        self._moved_at = 0.0
-        self._again: list[asyncio.TimerHandle] = []
+        self._placement = Placement.empty()
+        self._past: deque[tuple[float, Placement]] = deque()  # Until when they were in force.
+        self._doubts: dict[float, deque[tuple[float, Placement]]] = {after: deque() for after in ASK_AGAIN_S}
+        self._again: dict[float, asyncio.TimerHandle] = {}
         self._ticker = self._loop.call_later(TICK_S, self._tick)
         directory.subscribe(self._follow)
         self._follow()
@@ -176,19 +181,17 @@ class Router:
             self._loop.call_soon(deliver, answers)
 
     def watch(self, name: str) -> None:
-        """Bring the events of `name` to the listener from now on."""
-        self._watched.setdefault(name, None)
-        self._watches[name] = None
-        if self._directory.placement.owner(name) is None:
-            self._directory.dedicate(name)
-        self._flush_soon()
+        """Bring the events of `name` to the listener from now on. That alone gives no counter a host of its own."""
+        keeper = self._placement.keeper(name)
+        self._watch_at(self._lanes.get(keeper) if keeper is not None else None, name)
 
     def unwatch(self, name: str) -> None:
         """No more events of `name`."""
-        self._watches.pop(name, None)
-        told = self._watched.pop(name, None)
-        if told is not None:
-            self._unwatches.setdefault(told, []).append(name)
+        lane = self._watched.pop(name, None)
+        if lane is not None:
+            del lane.names[name]
+            lane.watches.pop(name, None)
+            lane.unwatches.append(name)
             self._flush_soon()
 
     def rewatch(self, name: str) -> None:
@@ -209,7 +212,7 @@ class Router:
 
     async def close(self) -> None:
         """End all links. Calls without an answer are answered UNAVAILABLE."""
-        for timer in (self._ticker, *self._again):
+        for timer in (self._ticker, *self._again.values()):
             timer.cancel()
         lanes, self._lanes = self._lanes, {}
         for lane in lanes.values():
@@ -221,12 +224,12 @@ class Router:
     # To the hosts
 
     def _route(self, message: Operation | Query) -> None:
-        placement = self._directory.placement
+        placement = self._placement
         names = message.names if isinstance(message, Query) else None
         if names is None:
             owner = placement.owner(message.name)  # type: ignore[union-attr]
         else:
-            owner = (placement.owner(names[0]) if len(names) == 1 else None) or placement.any_host()
+            owner = (placement.keeper(names[0]) if len(names) == 1 else None) or placement.any_host()
         lane = self._lanes.get(owner) if owner is not None else None
         if lane is None:
             if owner is None and names is None:
@@ -246,25 +249,23 @@ class Router:
 
     def _flush(self) -> None:
         self._flushing = False
-        if self._watches or self._unwatches:
-            self._flush_watches()
         for lane in self._lanes.values():
-            if lane.end is not None and lane.end.writable:
-                self._send(lane, lane.end)
+            if lane.end is not None:
+                self._send_watches(lane, lane.end)
+                if lane.end.writable:
+                    self._send(lane, lane.end)
 
-    def _flush_watches(self) -> None:
-        unwatches, self._unwatches = self._unwatches, {}
-        watches, self._watches = self._watches, {}
-        for id, names in unwatches.items():
-            lane = self._lanes.get(id)
-            if lane is not None and lane.end is not None:
-                lane.end.send(Unwatch(names))
-        owner = self._directory.placement.owner
-        by_owner: dict[str | None, list[str]] = {}
-        for name in watches:
-            by_owner.setdefault(owner(name), []).append(name)
-        for id, lane in self._lanes.items():
-            self._tell(lane, by_owner.get(id, []))
+    def _send_watches(self, lane: _Lane, end: GatewayEnd) -> None:
+        if lane.unwatches:
+            names, lane.unwatches = lane.unwatches, []
+            end.send(Unwatch(names))
+        if lane.watches:
+            watches, lane.watches = lane.watches, {}
+            by_claim: dict[bool, list[tuple[str, int, int]]] = {}
+            for name in watches:
+                by_claim.setdefault(self._unsettled(name), []).append((name, *self._listener.position(name)))
+            for claim, positions in by_claim.items():
+                end.send(Watch(positions, claim))
 
     def _send(self, lane: _Lane, end: GatewayEnd) -> None:
         pending = self._pending
@@ -277,7 +278,7 @@ class Router:
                     call.lane = lane
                     live.append(operation)
             if live:
-                end.send(Operate(self._directory.placement.version, live))
+                end.send(Operate(self._placement.version, live))
         if lane.queries:
             queries, lane.queries = lane.queries, []
             for query in queries:
@@ -298,7 +299,7 @@ class Router:
                     if call is not None:
                         call.deliver(status, body)
                 else:
-                    self._try_again(tag, status)
+                    self._try_again(lane, tag, status)
         elif isinstance(message, Events):
             for burst in message.bursts:
                 self._listener.publish(burst)
@@ -310,14 +311,19 @@ class Router:
         elif isinstance(message, Heartbeat):
             pass
 
-    def _try_again(self, tag: int, status: int) -> None:
+    def _try_again(self, lane: _Lane, tag: int, status: int) -> None:
         call = self._pending.get(tag)
         if call is None:
             return
         call.lane = None
-        if status == Status.UNAVAILABLE and isinstance(call.message, Operation):
-            call.message.repeated = True  # A commit that failed may have happened all the same.
-        self._leave_homeless(call.message)
+        message = call.message
+        if isinstance(message, Operation):
+            if status == Status.UNAVAILABLE:
+                message.repeated = True  # A commit that failed may have happened all the same.
+            elif self._placement.owner(message.name) != lane.entry.id:
+                self._route(message)  # We know of the move by now; else our table is older than the host's.
+                return
+        self._leave_homeless(message)
 
     def _leave_homeless(self, message: Operation | Query) -> None:
         """Nobody takes it now; it is tried again in a moment."""
@@ -361,8 +367,10 @@ class Router:
 
     def _follow(self) -> None:
         """The table has changed: open and close lanes, and let everything that waits look for its host again."""
-        hosts = self._directory.placement.hosts
-        self._moved_at = self._loop.time()
+        before, self._placement = self._placement, self._directory.placement
+        if self._placement.table.previous != before.version:
+            before = Placement.empty()  # We have missed a table, in which anything may have been elsewhere.
+        hosts = self._placement.hosts
         for id, lane in list(self._lanes.items()):
             if hosts.get(id) != lane.entry:
                 del self._lanes[id]
@@ -376,38 +384,51 @@ class Router:
             self._homeless += lane.queries
             lane.operations, lane.queries = [], []
         self._rehouse()
-        self._move_watches()
-        for timer in self._again:
-            timer.cancel()
-        self._again = [self._loop.call_later(after, self._ask_again) for after in ASK_AGAIN_S]
+        now = self._loop.time()
+        self._past.append((now, before))
+        while now - self._past[0][0] > UNSETTLED_S:
+            self._past.popleft()
+        self._move_watches(before)
+        for after, doubts in self._doubts.items():
+            doubts.append((now + after, before))
+            if len(doubts) == 1:
+                self._again[after] = self._loop.call_later(after, self._ask_again, after)
 
-    def _move_watches(self) -> None:
-        """Watch what has moved at its new place; at the old one it is watched until that host lets go of it.
+    def _move_watches(self, *before: Placement) -> None:
+        """Watch what has moved since `before` at its new place; at the old one it is watched until that lets go of it.
 
         Make before break: an owner that follows the table late may still commit, and its events are owed.
         """
-        owner = self._directory.placement.owner
-        moved: dict[str, list[str]] = {}
-        for name, told in self._watched.items():
-            now = owner(name)
-            if now is not None and now != told:
-                moved.setdefault(now, []).append(name)
-            elif now != told:
-                self._watched[name] = None
-        for id, names in moved.items():
-            for name in names:
-                self._watched[name] = None
-            lane = self._lanes.get(id)
-            if lane is not None and lane.end is not None:
-                self._tell(lane, names)
+        for name in {name: None for past in before for name in self._placement.moved(past, self._watched)}:
+            self.watch(name)
 
-    def _ask_again(self) -> None:
-        """Ask where everything stands: by now nobody works by an earlier table any more.
+    def _ask_again(self, after: float) -> None:
+        """Ask where that stands which moved so long ago: by now nobody works by an earlier table any more.
 
         An owner that was frozen while its links were cut may commit when it thaws, and tells nobody.
         """
-        for id, lane in self._lanes.items():
-            self._tell(lane, [name for name, told in self._watched.items() if told == id])
+        now, doubts = self._loop.time(), self._doubts[after]
+        due = []
+        while doubts and doubts[0][0] <= now + TICK_S:
+            due.append(doubts.popleft()[1])
+        self._move_watches(*due)
+        if doubts:
+            self._again[after] = self._loop.call_at(max(doubts[0][0], now + ASK_EVERY_S), self._ask_again, after)
+
+    def _watch_at(self, lane: _Lane | None, name: str) -> None:
+        before = self._watched.get(name)
+        if before is not None and before is not lane:
+            del before.names[name]
+            before.watches.pop(name, None)
+        self._watched[name] = lane
+        if lane is not None:
+            lane.names[name] = lane.watches[name] = None
+            self._flush_soon()
+
+    def _unsettled(self, name: str) -> bool:
+        """True while somebody may still take `name` for his own by an earlier table."""
+        now, process = self._loop.time(), self._placement.process(name)
+        return any(now - until < UNSETTLED_S and past.process(name) != process for until, past in self._past)
 
     async def _connect(self, lane: _Lane) -> None:
         entry = lane.entry
@@ -431,17 +452,10 @@ class Router:
         lane.end = protocol
         lane.heard_at = self._loop.time()
         protocol.on_drained = self._flush
-        owner = self._directory.placement.owner
-        self._tell(lane, [name for name in self._watched if owner(name) == lane.entry.id])
+        lane.watches, lane.unwatches = dict(lane.names), []
+        self._send_watches(lane, protocol)
         self._send(lane, protocol)
         log.info("action=link_open host=%s", lane.entry.id)
-
-    def _tell(self, lane: _Lane, names: list[str]) -> None:
-        if names and lane.end is not None:
-            for name in names:
-                self._watched[name] = lane.entry.id
-            positions = [(name, *self._listener.position(name)) for name in names]
-            lane.end.send(Watch(positions, self._loop.time() - self._moved_at < UNSETTLED_S))
 
     def _ended(self, lane: _Lane) -> None:
         """The link is gone: whatever it carried may or may not have happened."""
@@ -451,6 +465,8 @@ class Router:
         self._directory.report(lane.entry)
         self._abandon(lane)
         fresh = self._lanes[lane.entry.id] = _Lane(lane.entry)
+        for name in list(lane.names):
+            self._watch_at(fresh, name)
         fresh.task = self._loop.create_task(self._connect(fresh))
         self._rehouse()
 
@@ -468,8 +484,5 @@ class Router:
         self._homeless += lane.operations
         self._homeless += lane.queries
         lane.operations, lane.queries = [], []
-        for name, told in self._watched.items():
-            if told == lane.entry.id:
-                self._watched[name] = None
         if end is not None:
             end.close()

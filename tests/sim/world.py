@@ -84,7 +84,7 @@ class SimDirectory:
 
     def take(self, table: Table) -> None:
         if table.version > self.placement.version and not self.frozen:
-            self.placement = Placement(table)
+            self.placement = self.placement.followed_by(table)
             self._world.trace(f"{self._name} follows table {table.version}")
             for changed in self._listeners:
                 changed()

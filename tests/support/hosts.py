@@ -95,7 +95,7 @@ class HandDirectory:
 
     def take(self, table: Table) -> None:
         if table.version > self.placement.version:
-            self.placement = Placement(table)
+            self.placement = self.placement.followed_by(table)
             for changed in self._listeners:
                 changed()
 

@@ -68,7 +68,7 @@ class TestSharedHosts:
         table = placed(entry("a"), entry("b"), entry("c"))
         for _ in range(2):
             assert {name: table.owner(name) for name in fresh} == fresh
-        assert len(table._owners) <= 7
+        assert len(table._highest) <= 7
 
 
 class TestDedicatedHosts:
@@ -83,6 +83,68 @@ class TestDedicatedHosts:
     def test_where_all_are_dedicated_the_others_have_no_owner_yet(self) -> None:
         table = placed(entry("a"), entry("counter:votes", dedicated="votes"), dedicate_all=True)
         assert (table.owner("votes"), table.owner("likes")) == ("counter:votes", None)
+
+
+class TestKeepers:
+    def test_the_owner_keeps_the_watchers(self) -> None:
+        table = placed(entry("a"), entry("b"), entry("counter:votes", dedicated="votes"))
+        assert all(table.keeper(name) == table.owner(name) for name in (*NAMES, "votes"))
+
+    def test_where_all_are_dedicated_those_of_sleeping_counters_are_kept_by_the_shared_hosts(self) -> None:
+        hosts = (entry("a"), entry("b"), entry("counter:votes", dedicated="votes"))
+        all_alone, shared = placed(*hosts, dedicate_all=True), placed(*hosts)
+        assert all(all_alone.keeper(name) == shared.owner(name) for name in (*NAMES, "votes"))
+
+    def test_without_hosts_nobody_does(self) -> None:
+        assert Placement.empty().keeper("votes") is None
+
+
+ENTRIES = st.lists(
+    st.builds(
+        entry,
+        st.sampled_from("abc"),
+        st.sampled_from("12"),
+    )
+    | st.builds(
+        lambda name, life: entry(f"counter:{name}", life, name), st.sampled_from(NAMES[:4]), st.sampled_from("12")
+    ),
+    max_size=6,
+    unique_by=lambda host: host.id,
+)
+
+
+class TestOneTableAfterAnother:
+    @given(st.lists(ENTRIES, min_size=2, max_size=5), st.booleans())
+    def test_owners_are_the_same_whatever_was_remembered(self, hosts: list[list[HostEntry]], all_alone: bool) -> None:
+        placement = Placement.empty()
+        for each in hosts:
+            table = Table(placement.version + 1, tuple(each), all_alone)
+            placement, fresh = placement.followed_by(table), Placement(table)
+            for name in NAMES[:20]:
+                assert (placement.owner(name), placement.keeper(name)) == (fresh.owner(name), fresh.keeper(name))
+
+    @given(ENTRIES, ENTRIES, st.booleans())
+    def test_moved_is_what_another_process_keeps(
+        self, old: list[HostEntry], new: list[HostEntry], all_alone: bool
+    ) -> None:
+        before = Placement(Table(1, tuple(old), all_alone))
+        after = before.followed_by(Table(2, tuple(new), all_alone))
+        names = NAMES[:20]
+        told = after.moved(before, names)
+        assert sorted(told) == sorted(
+            name
+            for name in names
+            if after.hosts.get(after.keeper(name) or "") != before.hosts.get(before.keeper(name) or "")
+        )
+
+    def test_shared_hosts_are_not_computed_again_while_they_stay_the_same(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        before = placed(entry("a"), entry("b"))
+        owners = [before.owner(name) for name in NAMES]
+        monkeypatch.setattr(placement, "blake2b", None)
+        after = before.followed_by(Table(2, (entry("a", "2"), entry("b"), entry("counter:x", dedicated="x"))))
+        assert [after.owner(name) for name in NAMES] == owners
 
 
 class TestAnyHost:

@@ -23,13 +23,17 @@ from actors.messages import (
     Watch,
 )
 from actors.placement import HostEntry, Table
-from actors.router import DEADLINE_S, SILENCE_S, TICK_S, Router
+from actors.router import ASK_AGAIN_S, DEADLINE_S, SILENCE_S, TICK_S, UNSETTLED_S, Router
 from tests.support.hosts import HandDirectory, RecordingListener, ScriptedHost
 from tests.support.loop import jumping, settle
 from tests.support.network import Network
 from tests.support.stage import entry, operation
 
 UNAVAILABLE = (Status.UNAVAILABLE, b"")
+
+
+def entries(*ids: str | HostEntry) -> tuple[HostEntry, ...]:
+    return tuple(entry(id) if isinstance(id, str) else id for id in ids)
 
 
 class World:
@@ -45,8 +49,8 @@ class World:
         self.place(*ids)
 
     def place(self, *ids: str | HostEntry) -> None:
-        hosts = tuple(entry(id) if isinstance(id, str) else id for id in ids)
-        self.directory.take(Table(self.directory.placement.version + 1, hosts))
+        version = self.directory.placement.version
+        self.directory.take(Table(version + 1, entries(*ids), previous=version))
 
     def host_of(self, name: str) -> ScriptedHost:
         owner = self.directory.placement.owner(name)
@@ -184,6 +188,20 @@ class TestTryingAgain:
             [again] = w.hosts["b"].operations
             assert (again.id, again.repeated) == (id, False)  # Who says moved has applied nothing.
             assert w.hosts["b"].operates[0].version == 2
+
+    @jumping
+    async def test_what_has_moved_by_a_table_that_we_know_by_now_does_not_wait(self) -> None:
+        async with world("a", "b") as w:
+            name = w.name_on("a")
+            [id] = w.submit(operation(name=name))
+            await settle()
+            own = entry("counter", dedicated=name)
+            new = ScriptedHost(w.network, own)
+            w.place("a", "b", own)
+            await settle()
+            w.hosts["a"].answer(w.hosts["a"].operations[0], Status.MOVED, b"")
+            await settle()
+            assert new.ids == [id]
 
     @jumping
     async def test_what_has_moved_by_a_table_that_we_do_not_know_is_asked_again_until_we_do(self) -> None:
@@ -470,6 +488,115 @@ class TestWatching:
             assert self.unwatched(w.hosts["a"]) == []
 
     @jumping
+    async def test_only_what_has_moved_is_asked_about_then_and_again_when_nobody_works_by_the_old_table(self) -> None:
+        async with world("a") as w:
+            await asyncio.sleep(UNSETTLED_S)
+            for name in ("votes", "likes"):
+                w.router.watch(name)
+            await settle()
+            w.hosts["a"].heard.clear()
+            own = entry("counter:votes", dedicated="votes")
+            new = ScriptedHost(w.network, own)
+            w.place("a", own)
+            moved_at = asyncio.get_running_loop().time()
+            heard = []
+            for after in (0.0, *ASK_AGAIN_S):
+                await asyncio.sleep(moved_at + after + 0.1 - asyncio.get_running_loop().time())
+                heard.append(list(new.heard))
+            assert heard == [[Watch([("votes", -1, 0)], claim=True)] * asked for asked in (1, 2, 3)]
+            await asyncio.sleep(UNSETTLED_S)
+            assert (len(new.heard), w.hosts["a"].heard) == (3, [])
+            w.router.rewatch("votes")
+            await settle()
+            assert new.heard[-1] == Watch([("votes", -1, 0)], claim=False)
+
+    @jumping
+    async def test_who_begins_to_watch_after_a_move_is_asked_about_just_the_same(self) -> None:
+        async with world("a") as w:
+            await asyncio.sleep(UNSETTLED_S)
+            own = entry("counter:votes", dedicated="votes")
+            new = ScriptedHost(w.network, own)
+            w.place("a", own)
+            await asyncio.sleep(0.5)
+            for name in ("votes", "likes"):
+                w.router.watch(name)
+            await settle()
+            assert new.heard == [Watch([("votes", -1, 0)], claim=True)]
+            assert w.hosts["a"].heard == [Watch([("likes", -1, 0)], claim=False)]
+            await asyncio.sleep(max(ASK_AGAIN_S))
+            assert len(new.heard) == 1 + len(ASK_AGAIN_S)
+
+    @jumping
+    async def test_a_counter_that_comes_back_is_asked_about_there(self) -> None:
+        async with world("a") as w:
+            await asyncio.sleep(UNSETTLED_S)
+            w.router.watch("votes")
+            own = entry("counter:votes", dedicated="votes")
+            ScriptedHost(w.network, own)
+            w.place("a", own)
+            await settle()
+            w.hosts["a"].heard.clear()
+            w.place("a")
+            await settle()
+            assert w.hosts["a"].heard == [Watch([("votes", -1, 0)], claim=True)]
+
+    @jumping
+    async def test_a_missed_table_leaves_everything_in_doubt(self) -> None:
+        async with world("a") as w:
+            await asyncio.sleep(UNSETTLED_S)
+            w.router.watch("votes")
+            await settle()
+            version = w.directory.placement.version
+            w.directory.take(Table(version + 2, entries("a"), previous=version + 1))
+            await settle()
+            assert w.hosts["a"].heard[1:] == [Watch([("votes", -1, 0)], claim=True)]
+
+    @jumping
+    async def test_many_tables_in_a_row_share_a_question(self) -> None:
+        async with world("a") as w:
+            w.router.watch("votes")
+            own = entry("counter:votes", dedicated="votes")
+            new = ScriptedHost(w.network, own)
+            for _ in range(50):
+                w.place("a", own)
+                await asyncio.sleep(0.01)
+                w.place("a")
+                await asyncio.sleep(0.01)
+            w.place("a", own)
+            await asyncio.sleep(0.01)
+            new.heard.clear()
+            await asyncio.sleep(2 * max(ASK_AGAIN_S))
+            assert 2 <= len(new.heard) <= 4
+
+    @jumping
+    async def test_where_all_are_dedicated_a_sleeping_counter_is_watched_at_a_shared_host_until_it_has_its_own(
+        self,
+    ) -> None:
+        async with world("a") as w:
+
+            def place(*ids: str | HostEntry) -> None:
+                version = w.directory.placement.version
+                w.directory.take(Table(version + 1, entries(*ids), True, version))
+
+            place("a")
+            w.router.watch("votes")
+            w.ask("q", "value", "votes")
+            await settle()
+            assert self.watched(w.hosts["a"]) == [("votes", -1, 0)]
+            assert (len(w.hosts["a"].queries), w.directory.dedicated) == (1, [])
+            w.submit(operation())
+            assert w.directory.dedicated == ["votes"]
+            own = entry("counter:votes", dedicated="votes")
+            new = ScriptedHost(w.network, own)
+            place("a", own)
+            await settle()
+            assert (self.watched(new), len(new.operations)) == ([("votes", -1, 0)], 1)
+            place("a")
+            await settle()
+            assert self.watched(w.hosts["a"]) == [("votes", -1, 0)] * 2
+            assert w.hosts["a"].operations == []
+
+    @jumping
     async def test_a_counter_without_an_owner_is_watched_when_it_gets_one(self) -> None:
         async with world() as w:
             w.router.watch("votes")
@@ -479,7 +606,7 @@ class TestWatching:
             w.place("a")
             await settle()
             assert self.watched(w.hosts["a"]) == [("votes", -1, 0)]
-            assert w.directory.dedicated == ["votes", "gone"]
+            assert w.directory.dedicated == []  # Who only listens wakes nobody.
 
     @jumping
     async def test_after_a_gap_the_owner_is_asked_again(self) -> None:
