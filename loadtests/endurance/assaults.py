@@ -17,7 +17,7 @@ from loadtests.bench.stage import Stage, new_name
 from loadtests.endurance.attacker import Attacker, kind
 from loadtests.endurance.clients import Source
 from loadtests.endurance.raw import BINARY, PING, TEXT, Frames, RefusedError, client_frame, upgraded
-from loadtests.endurance.verdict import Verdict
+from loadtests.verdict import Verdict
 
 PER_S = 10_000  # Messages of one flooding connection.
 ANSWER_S = 20.0

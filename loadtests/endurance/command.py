@@ -16,7 +16,7 @@ import uvloop
 from loadtests.bench.peers.peer import Peer, Unavailable
 from loadtests.bench.stage import Extent, Stage
 from loadtests.endurance import floods, leak, resume, slow_readers
-from loadtests.endurance.verdict import Verdict
+from loadtests.verdict import Verdict
 from loadtests.service import service
 
 SETTLE_MAX_S = 20

@@ -13,7 +13,7 @@ from time import perf_counter
 from loadtests.bench.stage import Stage
 from loadtests.endurance.assaults import ASSAULTS, Assault, Deaf
 from loadtests.endurance.probe import Noticed, Probe
-from loadtests.endurance.verdict import Verdict
+from loadtests.verdict import Verdict
 
 LATENCY_BAR = 2.0
 RECOVERY_BAR_S = 1.0

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from loadtests.bench.figures import percentile
 from loadtests.bench.stage import Stage, new_name
 from loadtests.endurance.clients import Follower, Source, pace
-from loadtests.endurance.verdict import Verdict
+from loadtests.verdict import Verdict
 
 RETURN_S = 2.0  # Within which all come back.
 CATCH_UP_S = 30.0

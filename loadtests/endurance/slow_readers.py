@@ -17,7 +17,7 @@ from loadtests.bench.figures import percentile
 from loadtests.bench.stage import Stage, new_name
 from loadtests.endurance.clients import Reader, Source
 from loadtests.endurance.raw import PONG, client_frame, unsent, upgraded
-from loadtests.endurance.verdict import MIB, Verdict
+from loadtests.verdict import MIB, Verdict
 from loadtests.service import pss_of
 
 MEMORY_BAR_MIB = 64.0

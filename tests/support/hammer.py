@@ -48,7 +48,7 @@ class Result(msgspec.Struct):
     metadata: Metadata
 
 
-class _Answered(msgspec.Struct):
+class Answered(msgspec.Struct):
     type: str
     id: str | None = None
     code: str | None = None
@@ -58,7 +58,7 @@ class _Answered(msgspec.Struct):
 
 _decode_event = msgspec.json.Decoder(Event).decode
 _decode_result = msgspec.json.Decoder(Result).decode
-_decode_answered = msgspec.json.Decoder(_Answered).decode
+decode_answered = msgspec.json.Decoder(Answered).decode
 
 
 # Connections
@@ -116,14 +116,15 @@ class Socket(asyncio.Protocol):
 
     @classmethod
     async def open(
-        cls, port: int, counter: str, on_message: Callable[[bytes], None] | None = None, **wishes: object
+        cls, port: int, counter: str | None, on_message: Callable[[bytes], None] | None = None, **wishes: object
     ) -> Self:
-        """Connect and listen to `counter`. Raises Lost when the service does not upgrade the connection."""
+        """Connect and listen to `counter`; None: to none yet. Raises Lost when the service does not upgrade."""
         socket = cls()
         if on_message is not None:
             socket.on_message = on_message
         query = f"?{urlencode({name: str(value) for name, value in wishes.items()})}" if wishes else ""
-        request = _HANDSHAKE.format(path=f"/ws/counter/{counter}{query}", port=port, headers="")
+        path = "/ws" if counter is None else f"/ws/counter/{counter}"
+        request = _HANDSHAKE.format(path=f"{path}{query}", port=port, headers="")
         try:
             transport, _ = await socket._loop.create_connection(lambda: socket, "127.0.0.1", port)
         except OSError as error:
@@ -265,21 +266,76 @@ class Ledger:
         )
 
 
-class Hammer:
+class Client:
+    """Sends operations, and writes down what became of them."""
+
+    def __init__(self, port: int, ledger: Ledger, key: str | None) -> None:
+        self._port = port
+        self._ledger = ledger
+        self._key = key
+        self.lost = 0  # Connections that ended although nobody stopped.
+
+    async def settle(self, attempts: int = 20) -> int:
+        """Send every open operation again with its id, until none is open. Returns how many there were."""
+        assert self._key is not None, "without ids nothing can be sent again"
+        was_open, self._ledger.open = self._ledger.open, []
+        left = was_open
+        for _ in range(attempts):
+            for operation in left:
+                await self._settle_one(operation)
+            left, self._ledger.open = self._ledger.open, []
+            if not left:
+                return len(was_open)
+        self._ledger.open = left
+        return len(was_open)
+
+    async def _settle_one(self, operation: Operation) -> None:
+        sent_at = time.monotonic()
+        try:
+            if operation.over == "http":
+                connection = await HttpConnection.open(self._port)
+                await self._call(connection, operation, sent_at)
+                connection.close()
+            else:
+                socket = await Asking.open_for(self._port, operation.counter, self._key)
+                await self._ask(socket, operation, sent_at)
+                socket.close()
+        except (Lost, OSError, TimeoutError):
+            self._ledger.open.append(operation)
+
+    async def _call(self, connection: HttpConnection, operation: Operation, sent_at: float) -> None:
+        id = None if operation.id is None else f"{self._key}-{operation.id}"
+        body = b'{"name":"%b"}' % operation.counter.encode()
+        status, answer = await asyncio.wait_for(connection.call("increment", body, id), ANSWER_S)
+        if status == 200:
+            self._ledger.take(operation, _decode_result(answer), sent_at)
+        elif status == 503:
+            self._ledger.open.append(operation)
+        else:
+            self._ledger.refused.append(f"{operation}: {status} {answer!r}")
+
+    async def _ask(self, socket: Asking, operation: Operation, sent_at: float) -> None:
+        answer = await socket.ask(operation.id)
+        if answer.result is not None:
+            self._ledger.take(operation, answer.result, sent_at)
+        elif answer.code == "UNAVAILABLE":
+            self._ledger.open.append(operation)
+        else:
+            self._ledger.refused.append(f"{operation}: {answer}")
+
+
+class Hammer(Client):
     """Clients over HTTP and WebSocket, one operation each at a time, on the same counters.
 
     `key` is the WebSocket's `key`; with it every operation carries an id of the client's, without it none does.
     """
 
     def __init__(self, port: int, ledger: Ledger, counters: list[str], key: str | None, seed: int = 1) -> None:
-        self._port = port
-        self._ledger = ledger
+        super().__init__(port, ledger, key)
         self._counters = counters  # The first one is hit by every second operation.
-        self._key = key
         self._random = random.Random(seed)
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
-        self.lost = 0  # Connections that ended although nobody stopped.
 
     def start(self, http: int, sockets: int) -> None:
         """Start so many clients of each kind."""
@@ -320,17 +376,6 @@ class Hammer:
         if connection is not None:
             connection.close()
 
-    async def _call(self, connection: HttpConnection, operation: Operation, sent_at: float) -> None:
-        id = None if operation.id is None else f"{self._key}-{operation.id}"
-        body = b'{"name":"%b"}' % operation.counter.encode()
-        status, answer = await asyncio.wait_for(connection.call("increment", body, id), ANSWER_S)
-        if status == 200:
-            self._ledger.take(operation, _decode_result(answer), sent_at)
-        elif status == 503:
-            self._ledger.open.append(operation)
-        else:
-            self._ledger.refused.append(f"{operation}: {status} {answer!r}")
-
     async def _over_sockets(self, number: int, counters: list[str]) -> None:
         sockets: dict[str, Asking] = {}
         count = 0
@@ -352,48 +397,11 @@ class Hammer:
         for socket in sockets.values():
             socket.close()
 
-    async def _ask(self, socket: Asking, operation: Operation, sent_at: float) -> None:
-        answer = await socket.ask(operation.id)
-        if answer.result is not None:
-            self._ledger.take(operation, answer.result, sent_at)
-        elif answer.code == "UNAVAILABLE":
-            self._ledger.open.append(operation)
-        else:
-            self._ledger.refused.append(f"{operation}: {answer}")
-
-    async def settle(self, attempts: int = 20) -> int:
-        """Send every open operation again with its id, until none is open. Returns how many there were."""
-        assert self._key is not None, "without ids nothing can be sent again"
-        was_open, self._ledger.open = self._ledger.open, []
-        left = was_open
-        for _ in range(attempts):
-            for operation in left:
-                await self._settle_one(operation)
-            left, self._ledger.open = self._ledger.open, []
-            if not left:
-                return len(was_open)
-        self._ledger.open = left
-        return len(was_open)
-
-    async def _settle_one(self, operation: Operation) -> None:
-        sent_at = time.monotonic()
-        try:
-            if operation.over == "http":
-                connection = await HttpConnection.open(self._port)
-                await self._call(connection, operation, sent_at)
-                connection.close()
-            else:
-                socket = await Asking.open_for(self._port, operation.counter, self._key)
-                await self._ask(socket, operation, sent_at)
-                socket.close()
-        except (Lost, OSError, TimeoutError):
-            self._ledger.open.append(operation)
-
 
 class Asking(Socket):
     """A socket that hears no events and asks for one thing at a time."""
 
-    _answer: asyncio.Future[_Answered] | None = None
+    _answer: asyncio.Future[Answered] | None = None
 
     @classmethod
     async def open_for(cls, port: int, counter: str, key: str | None) -> Self:
@@ -404,11 +412,11 @@ class Asking(Socket):
         return socket
 
     def _take(self, message: bytes) -> None:
-        answered = _decode_answered(message)
+        answered = decode_answered(message)
         if answered.type != "snapshot" and self._answer is not None and not self._answer.done():
             self._answer.set_result(answered)
 
-    async def ask(self, id: str | None, type: str = "increment") -> _Answered:
+    async def ask(self, id: str | None, type: str = "increment") -> Answered:
         """The answer to one operation. Raises Lost, TimeoutError."""
         if self.closed.done():
             raise Lost(f"closed with {self.closed.result()}")

@@ -52,7 +52,16 @@ def read_database(path: Path) -> dict[str, Stored]:
 async def audit(
     service: Service, ledger: Ledger, subscribers: Sequence[Subscriber], counters: Sequence[str]
 ) -> list[str]:
-    """What is wrong. With no operation open, everything has to agree exactly; every operation adds one."""
+    """What is wrong, with the books or with what subscribers heard."""
+    wrong = await audit_books(service, ledger, counters)
+    wrong += await audit_streams(service, subscribers)
+    if len(wrong) > COMPLAINTS_SHOWN:
+        wrong[COMPLAINTS_SHOWN:] = [f"and {len(wrong) - COMPLAINTS_SHOWN} more"]
+    return wrong
+
+
+async def audit_books(service: Service, ledger: Ledger, counters: Sequence[str]) -> list[str]:
+    """What was lost, doubled or refused. With no operation open, everything has to agree; every operation adds one."""
     wrong = [f"refused: {each}" for each in ledger.refused]
     acknowledged, open = ledger.by_counter(), ledger.open_by_counter()
     stored = read_database(service.database)
@@ -67,11 +76,7 @@ async def audit(
             wrong.append(f"{counter}: a value was given to two callers")
         if any(each.value != each.seq for each in answers):
             wrong.append(f"{counter}: a result whose value is not its place in the order")
-    wrong += await _compare_reads(service, stored, counters)
-    wrong += await _compare_streams(stored, subscribers)
-    if len(wrong) > COMPLAINTS_SHOWN:
-        wrong[COMPLAINTS_SHOWN:] = [f"and {len(wrong) - COMPLAINTS_SHOWN} more"]
-    return wrong
+    return wrong + await _compare_reads(service, stored, counters)
 
 
 async def _compare_reads(service: Service, stored: dict[str, Stored], counters: Sequence[str]) -> list[str]:
@@ -96,8 +101,9 @@ async def _compare_reads(service: Service, stored: dict[str, Stored], counters: 
     return wrong
 
 
-async def _compare_streams(stored: dict[str, Stored], subscribers: Sequence[Subscriber]) -> list[str]:
+async def audit_streams(service: Service, subscribers: Sequence[Subscriber]) -> list[str]:
     """Every subscriber ends on the stored state, and missed nothing on the way."""
+    stored = read_database(service.database)
 
     def behind() -> list[Subscriber]:
         return [one for one in subscribers if not one.closed and one.seq != _seq(stored, one.counter)]

@@ -43,6 +43,10 @@ class Verdict:
         """A figure without a bar."""
         self._add(Line(title, number(value, unit)))
 
+    def count(self, title: str, value: int) -> None:
+        """A whole number without a bar."""
+        self._add(Line(title, f"{value:,}"))
+
     def at_most(self, title: str, value: float, bar: float, unit: str = "", timed: bool = False) -> None:
         """A figure that must not exceed `bar`; one that is not a number does. `timed`: it is made of latencies."""
         self._add(Line(title, number(value, unit), f"at most {number(bar, unit)}", value <= bar, timed))

@@ -1,0 +1,98 @@
+"""What the commands of this folder share: sizes as options, a service to be cruel to, figures with their bars.
+
+A command is a module with `COMMAND`; `python -m tests.faults.NAME` runs it. Exits with 0 when every bar was kept, with
+1 when one was missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import MISSING, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from loadtests.service import raise_open_files
+from loadtests.verdict import Verdict
+from tests.support.service_process import Service
+
+SHOWN = 10  # Of what is wrong; the rest is counted.
+
+
+@dataclass(frozen=True)
+class Command:
+    """A fault, and what a service has to show for it.
+
+    `sizes` is a frozen dataclass with the full sizes as its defaults, each an option of the command; `quick` has those
+    for a test. `run` does it to a service that was started with `flags`.
+    """
+
+    about: str
+    sizes: Any
+    quick: Any
+    flags: Callable[[Any], Mapping[str, object]]
+    run: Callable[[Service, Any, Verdict], Awaitable[None]]
+
+    def main(self) -> int:
+        """The command line."""
+        given = parse(self.about, self.sizes, self.quick)
+        raise_open_files()
+        verdict = Verdict()
+        with Service(given.data_dir, **self.flags(given.sizes)).start() as service:
+            self.on_loop(service, given.sizes, verdict)
+            verdict.exactly("exit code of the service, which left nothing behind", service.stop(), 0)
+        return 0 if verdict.kept else 1
+
+    def on_loop(self, service: Service, sizes: Any, verdict: Verdict) -> None:
+        """Do it to a service that runs."""
+        began = time.monotonic()
+        gc.collect()
+        gc.freeze()
+        gc.disable()  # A collection in here would look like a pause of the service.
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(self.run(service, sizes, verdict))
+        finally:
+            gc.enable()
+            gc.unfreeze()
+        verdict.figure("time taken", time.monotonic() - began, "s")
+
+
+@dataclass(frozen=True)
+class Given:
+    """What was asked for."""
+
+    sizes: Any
+    data_dir: Path | None
+
+
+def parse(about: str, full: Any, quick: Any) -> Given:
+    """The command line: an option for every size."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="seconds, not minutes")
+    parser.add_argument("--data-dir", type=Path, help="of the service, kept afterwards: its log is in there")
+    for field in fields(full):
+        assert field.default is not MISSING
+        flag = f"--{field.name.replace('_', '-')}"
+        parser.add_argument(flag, type=type(field.default), metavar="N", help=f"{field.metadata.get('help', '')} ({field.default})")
+    options = vars(parser.parse_args())
+    asked_for = {field.name: options[field.name] for field in fields(full) if options[field.name] is not None}
+    return Given(replace(quick if options["quick"] else full, **asked_for), options["data_dir"])
+
+
+def complain(verdict: Verdict, wrong: list[str]) -> None:
+    """Print what is wrong in words, below the bar that counts it."""
+    for each in wrong[:SHOWN]:
+        verdict.remark(f"WRONG {each}")
+    if len(wrong) > SHOWN:
+        verdict.remark(f"WRONG and {len(wrong) - SHOWN} more")
+
+
+def quantile(values: list[float], q: float) -> float:
+    """Not a number when there are no values."""
+    return sorted(values)[min(len(values) - 1, int(q * len(values)))] if values else float("nan")
