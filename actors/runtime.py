@@ -140,6 +140,7 @@ class SupervisorActor:
         self._settings = settings
         self._supervisor = Supervisor(settings, self._start_host)
         await self._supervisor.rebuild()
+        log.info("action=supervisor_started pid=%d", os.getpid())
 
     def _start_host(self, id: str, dedicated: str | None) -> None:
         options = actor_options(id, self._settings)

@@ -16,8 +16,8 @@ import uvloop
 from loadtests.bench.peers.peer import Peer, Unavailable
 from loadtests.bench.stage import Extent, Stage
 from loadtests.endurance import floods, leak, resume, slow_readers
-from loadtests.verdict import Verdict
 from loadtests.service import service
+from loadtests.verdict import Verdict
 
 SETTLE_MAX_S = 20
 IDLE_SHARE = 0.1  # Of one core: what a service at rest uses at most.

@@ -18,8 +18,8 @@ import msgspec
 from loadtests.bench.load.http import ask, post
 from loadtests.bench.stage import Stage, new_name
 from loadtests.endurance.raw import CLOSE, client_frame, handshake, reset, upgraded
-from loadtests.verdict import MIB, Verdict
 from loadtests.service import open_files_of, pss_of
+from loadtests.verdict import MIB, Verdict
 
 BAR_PERCENT = 5.0
 WARM_CYCLES = 2_000

@@ -17,8 +17,8 @@ from loadtests.bench.figures import percentile
 from loadtests.bench.stage import Stage, new_name
 from loadtests.endurance.clients import Reader, Source
 from loadtests.endurance.raw import PONG, client_frame, unsent, upgraded
-from loadtests.verdict import MIB, Verdict
 from loadtests.service import pss_of
+from loadtests.verdict import MIB, Verdict
 
 MEMORY_BAR_MIB = 64.0
 LATENCY_BAR = 1.2  # p99 with the slow ones, in terms of that without.

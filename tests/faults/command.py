@@ -11,7 +11,7 @@ import asyncio
 import gc
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +40,14 @@ class Command:
 
     def main(self) -> int:
         """The command line."""
-        given = parse(self.about, self.sizes, self.quick)
+        parser = options(self.about, self.sizes)
+        parser.add_argument("--data-dir", type=Path, help="of the service, kept afterwards: its log is in there")
+        given = parser.parse_args()
+        sizes = chosen(given, self.sizes, self.quick)
         raise_open_files()
         verdict = Verdict()
-        with Service(given.data_dir, **self.flags(given.sizes)).start() as service:
-            self.on_loop(service, given.sizes, verdict)
+        with Service(given.data_dir, **self.flags(sizes)).start() as service:
+            self.on_loop(service, sizes, verdict)
             verdict.exactly("exit code of the service, which left nothing behind", service.stop(), 0)
         return 0 if verdict.kept else 1
 
@@ -63,26 +66,21 @@ class Command:
         verdict.figure("time taken", time.monotonic() - began, "s")
 
 
-@dataclass(frozen=True)
-class Given:
-    """What was asked for."""
-
-    sizes: Any
-    data_dir: Path | None
-
-
-def parse(about: str, full: Any, quick: Any) -> Given:
-    """The command line: an option for every size."""
+def options(about: str, sizes: Any) -> argparse.ArgumentParser:
+    """A command line with an option for every size."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="seconds, not minutes")
-    parser.add_argument("--data-dir", type=Path, help="of the service, kept afterwards: its log is in there")
-    for field in fields(full):
-        assert field.default is not MISSING
-        flag = f"--{field.name.replace('_', '-')}"
-        parser.add_argument(flag, type=type(field.default), metavar="N", help=f"{field.metadata.get('help', '')} ({field.default})")
-    options = vars(parser.parse_args())
-    asked_for = {field.name: options[field.name] for field in fields(full) if options[field.name] is not None}
-    return Given(replace(quick if options["quick"] else full, **asked_for), options["data_dir"])
+    for size in fields(sizes):
+        flag, full = f"--{size.name.replace('_', '-')}", getattr(sizes, size.name)
+        parser.add_argument(flag, type=type(full), metavar="N", help=f"{size.metadata['help']} ({full:,})")
+    return parser
+
+
+def chosen(given: argparse.Namespace, full: Any, quick: Any) -> Any:
+    """The sizes that were asked for."""
+    asked_for = {size.name: getattr(given, size.name) for size in fields(full)}
+    said = {name: value for name, value in asked_for.items() if value is not None}
+    return replace(quick if given.quick else full, **said)
 
 
 def complain(verdict: Verdict, wrong: list[str]) -> None:

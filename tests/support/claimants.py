@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import NamedTuple
+
 from storage.records import Commit, CounterRecord, CounterWrite, OperationRecord
 from storage.store import Store, open_store
 
@@ -37,3 +41,38 @@ def count(url: str, name: str, who: str, operations: int, a_turn: int) -> list[i
             done += 1
     store.close()
     return epochs
+
+
+class Attempt(NamedTuple):
+    """What one claimant got in one round."""
+
+    round: int
+    epoch: int
+    committed: bool
+
+
+def race(url: str, name: str, who: str, claimants: int, rounds: int, gate: Barrier) -> list[Attempt]:
+    """In every round all claim the counter at once and, when each has an epoch, all try to write it.
+
+    Each claimant has a thread and a connection of its own; `gate` holds those of all processes.
+    """
+
+    def claim_and_write(number: int) -> list[Attempt]:
+        store = open_store(url)
+        attempts = []
+        try:
+            for round in range(rounds):
+                gate.wait()
+                [row] = store.claim([name])
+                gate.wait()
+                committed = increment(store, row, f"{who}-{number}-{round}") is not None
+                attempts.append(Attempt(round, row.epoch, committed))
+        except BaseException:
+            gate.abort()  # The others would wait for ever.
+            raise
+        finally:
+            store.close()
+        return attempts
+
+    with ThreadPoolExecutor(claimants) as threads:
+        return [attempt for attempts in threads.map(claim_and_write, range(claimants)) for attempt in attempts]

@@ -23,7 +23,14 @@ class Steady(Client):
     """
 
     def __init__(
-        self, port: int, ledger: Ledger, counters: list[str], key: str, rate: float, seed: int = 1, sockets: int = SOCKETS
+        self,
+        port: int,
+        ledger: Ledger,
+        counters: list[str],
+        key: str,
+        rate: float,
+        seed: int = 1,
+        sockets: int = SOCKETS,
     ) -> None:
         super().__init__(port, ledger, key)
         self._counters = list(counters)

@@ -19,9 +19,9 @@ from gateway.session import Ids, Services, Session
 from loadtests.endurance.attacker import kind
 from loadtests.endurance.probe import p99
 from loadtests.endurance.raw import CLOSE, PING, TEXT, Frames, client_frame, close_code
-from loadtests.verdict import Verdict, number
 from loadtests.service import port_of
 from loadtests.shapes import RAMP, SHAPES, SPIKE, STEADY, STORM, Names, storms_by, users_at
+from loadtests.verdict import Verdict, number
 from loadtests.verify import Account, Heard, Ledger, check, values_of
 from loadtests.wire import url_of
 from tests.support.clock import HandClock
