@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -45,6 +46,7 @@ class Command:
         given = parser.parse_args()
         sizes = chosen(given, self.sizes, self.quick)
         raise_open_files()
+        signal.signal(signal.SIGTERM, _exit)  # As Ctrl-C: unwinds, so that the service is ended.
         verdict = Verdict()
         with Service(given.data_dir, **self.flags(sizes)).start() as service:
             self.on_loop(service, sizes, verdict)
@@ -94,3 +96,7 @@ def complain(verdict: Verdict, wrong: list[str]) -> None:
 def quantile(values: list[float], q: float) -> float:
     """Not a number when there are no values."""
     return sorted(values)[min(len(values) - 1, int(q * len(values)))] if values else float("nan")
+
+
+def _exit(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)

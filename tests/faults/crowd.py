@@ -38,6 +38,10 @@ class Crowd:
             f"{more} more operations are acknowledged", lambda: len(self.ledger.acknowledged) >= wanted, seconds
         )
 
+    def latencies(self, first: int = 0, end: int | None = None) -> list[float]:
+        """Of the operations that were answered first to `end`, in seconds."""
+        return [each.answered_at - each.sent_at for each in self.ledger.acknowledged[first:end]]
+
     async def away(self, counters: Sequence[str], at: float) -> list[float]:
         """How long each of these was away after something happened `at` a moment ago, in seconds.
 

@@ -2,9 +2,9 @@
 
     python -m tests.faults.freeze
 
-SIGSTOP in the middle of some work, and SIGCONT after some seconds. What the frozen host had taken on it writes when it thaws: storage has to
-refuse all of it, and nobody may hear of it. A host that is stopped in the middle of a transaction holds the write lock
-of SQLite; whoever waits for that ends it, and it is replaced instead of thawed.
+SIGSTOP in the middle of some work, and SIGCONT after some seconds. What the frozen host had taken on it writes when it
+thaws: storage has to refuse all of it, and nobody may hear of it. A host that is stopped in the middle of a transaction
+holds the write lock of SQLite; whoever waits for that ends it, and it is replaced instead of thawed.
 """
 
 from __future__ import annotations

@@ -50,8 +50,8 @@ async def run(service: Service, sizes: Sizes, verdict: Verdict) -> None:
         await asyncio.sleep(QUIET_S)
         killed = len(crowd.ledger.acknowledged)
         away.append(await kill(service, pid))
-        before += _latencies(crowd, answered, killed)
-        during += _latencies(crowd, killed)
+        before += crowd.latencies(answered, killed)
+        during += crowd.latencies(killed)
         await fail(service, crowd, random.Random(sizes.rounds))
     verdict.count("rounds of kill -9", sizes.rounds)
     await crowd.judge(verdict)
@@ -68,10 +68,6 @@ async def kill(service: Service, pid: int) -> float:
     at = time.monotonic()
     await asyncio.to_thread(service.wait_for_line, "action=supervisor_started ", after)
     return time.monotonic() - at
-
-
-def _latencies(crowd: Crowd, first: int, end: int | None = None) -> list[float]:
-    return [each.answered_at - each.sent_at for each in crowd.ledger.acknowledged[first:end]]
 
 
 COMMAND = Command(

@@ -306,18 +306,26 @@ class Service:
         text = self.output.read_text(errors="replace") if self.output.exists() else ""
         return "\n".join(text.splitlines()[-lines:])
 
-    def call(self, procedure: str, input: Mapping[str, Any], key: str | None = None) -> dict[str, Any]:
-        """One call over HTTP that has to succeed."""
+    def call(
+        self, procedure: str, input: Mapping[str, Any], key: str | None = None, timeout: float = 15.0
+    ) -> dict[str, Any]:
+        """One call over HTTP that has to succeed, of `counter.increment` if it says `increment`."""
+        path = procedure if "." in procedure else f"counter.{procedure}"
         headers = {"content-type": "application/json"} | ({} if key is None else {"idempotency-key": key})
         request = urllib.request.Request(
-            f"{self.url}/rpc/counter.{procedure}", json.dumps(input).encode(), headers, method="POST"
+            f"{self.url}/rpc/{path}", json.dumps(input).encode(), headers, method="POST"
         )
         try:
-            with urllib.request.urlopen(request, timeout=15) as response:
+            with urllib.request.urlopen(request, timeout=timeout) as response:
                 answer: dict[str, Any] = json.load(response)
                 return answer
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{procedure} {input}: {error.code} {error.read()!r}") from None
+
+    def awake(self) -> list[dict[str, Any]]:
+        """The counters that are awake, as `counters ps` lists them."""
+        listed: list[dict[str, Any]] = self.call("admin.ps", {})["counters"]
+        return listed
 
 
 def _children(process: psutil.Process) -> list[psutil.Process]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
+from collections.abc import Iterator
 from itertools import cycle
 from typing import Self
 
@@ -42,17 +44,29 @@ class Steady(Client):
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> Self:
+        """Begin, and go on until `stop`."""
+        await self._connect()
+        self._task = asyncio.create_task(self._run())
+        return self
+
+    async def once(self) -> None:
+        """Send one operation for each counter, at the same rate."""
+        await self._connect()
+        self._task = asyncio.create_task(self._run(len(self._counters)))
+        await self._task
+
+    async def _connect(self) -> None:
         assert self._key is not None
         self._sockets = [await _Writer.connect(self, self._port, self._key) for _ in range(self._width)]
         self._turn = cycle(self._sockets)
-        self._task = asyncio.create_task(self._run())
-        return self
 
     async def stop(self) -> None:
         """Send nothing more and wait for the last answers; what has none by then is open."""
         assert self._task is not None
         self._task.cancel()
         await asyncio.wait([self._task])
+        if not self._task.cancelled():
+            self._task.result()
         waiting = [asyncio.wait_for(socket.idle(), ANSWER_S) for socket in self._sockets]
         await asyncio.gather(*waiting, return_exceptions=True)
         for socket in self._sockets:
@@ -68,16 +82,12 @@ class Steady(Client):
                 return
         raise Lost("every socket was closed")
 
-    @property
-    def under_way(self) -> int:
-        """Operations without an answer."""
-        return sum(len(socket.waiting) for socket in self._sockets)
-
-    async def _run(self) -> None:
-        began, sent, round = time.monotonic(), 0, iter(())
-        while True:
-            due = int((time.monotonic() - began) * self._rate)
-            while sent < due:
+    async def _run(self, most: float = math.inf) -> None:
+        began, sent = time.monotonic(), 0
+        round: Iterator[str] = iter(())
+        while sent < most:
+            due = min(most, (time.monotonic() - began) * self._rate)
+            while sent + 1 <= due:
                 counter = next(round, None)
                 if counter is None:
                     self._random.shuffle(self._counters)

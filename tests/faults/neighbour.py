@@ -1,0 +1,106 @@
+"""A counter that is hit as fast as it goes, beside many that are hit now and then: what those notice.
+
+    python -m tests.faults.neighbour
+    python -m tests.faults.neighbour --dedicated 0
+
+The p99 of the others without it, and then with it, in turns; the figures are medians. Its clients are another process,
+so that what is measured is not this one's work. With `--dedicated 0` it shares a host with the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import sys
+import time
+from dataclasses import dataclass, field
+
+from loadtests.verdict import Verdict
+from tests.faults.command import Command, quantile
+from tests.faults.crowd import Crowd
+from tests.support.flood import Flood, Tally
+from tests.support.hammer_audit import read_database
+from tests.support.service_process import Service, wait_for
+
+RATIO_BAR = 1.3
+DEDICATED_S = 30.0
+HOT = "hot"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    rounds: int = field(default=5, metadata={"help": "of each, without and with"})
+    seconds: float = field(default=5.0, metadata={"help": "that each of them lasts"})
+    counters: int = field(default=1_000, metadata={"help": "lukewarm ones"})
+    rate: int = field(default=500, metadata={"help": "operations a second on those, in all"})
+    clients: int = field(default=16, metadata={"help": "sockets that hit the hot one, each as fast as it is answered"})
+    dedicated: int = field(default=2, metadata={"help": "counters that may have a host of their own"})
+    hosts: int = field(default=1, metadata={"help": "shared hosts"})
+    gateways: int = field(default=1, metadata={"help": "gateways"})
+
+
+QUICK = Sizes(rounds=1, seconds=1.0, counters=50, rate=100, clients=4)
+
+
+@dataclass
+class Heat:
+    """One time with the hot counter."""
+
+    p99: float  # Of the others, in seconds.
+    tally: Tally
+    seconds: float
+
+
+async def run(service: Service, sizes: Sizes, verdict: Verdict) -> None:
+    """See the module."""
+    crowd = Crowd(service, "lukewarm", sizes.counters, sizes.rate)
+    await crowd.start(sizes.counters)
+    without: list[float] = []
+    heats: list[Heat] = []
+    for round in range(sizes.rounds):
+        without.append(await _p99(crowd, sizes.seconds))
+        heats.append(await _beside(service, crowd, sizes, f"hot{round}"))
+    await crowd.judge(verdict)
+    told = sum(heat.tally.acknowledged for heat in heats)
+    verdict.exactly("operations on the hot one that failed", sum(heat.tally.failed for heat in heats), 0)
+    verdict.exactly("its value", read_database(service.database)[HOT].value, told)
+    speed = statistics.median(heat.tally.acknowledged / heat.seconds for heat in heats)
+    verdict.figure("operations a second on it", speed)
+    alone, beside = statistics.median(without), statistics.median(heat.p99 for heat in heats)
+    verdict.figure("p99 of the others without it", 1000 * alone, "ms")
+    verdict.figure("p99 of the others beside it", 1000 * beside, "ms")
+    verdict.at_most("times as long", beside / alone, RATIO_BAR, timed=True)
+
+
+async def _beside(service: Service, crowd: Crowd, sizes: Sizes, key: str) -> Heat:
+    flood = await Flood.start(service.port, HOT, key, sizes.clients)
+    began = time.monotonic()
+    try:
+        if sizes.dedicated:
+            await asyncio.to_thread(wait_for, f"{HOT} has a host of its own", lambda: _alone(service), DEDICATED_S)
+        p99 = await _p99(crowd, sizes.seconds)
+    finally:
+        tally = await flood.stop()
+    return Heat(p99, tally, time.monotonic() - began)
+
+
+def _alone(service: Service) -> bool:
+    return any(each["name"] == HOT and each["dedicated"] for each in service.awake())
+
+
+async def _p99(crowd: Crowd, seconds: float) -> float:
+    first = len(crowd.ledger.acknowledged)
+    await asyncio.sleep(seconds)
+    return quantile(crowd.latencies(first), 0.99)
+
+
+COMMAND = Command(
+    about=__doc__,
+    sizes=Sizes(),
+    quick=QUICK,
+    flags=lambda sizes: {"hosts": sizes.hosts, "gateways": sizes.gateways, "dedicated": sizes.dedicated},
+    run=run,
+)
+
+if __name__ == "__main__":
+    sys.exit(COMMAND.main())
