@@ -273,6 +273,10 @@ class Host:
         for burst in round.settle(fenced):
             for link in self._watchers.get(burst.name, ()):
                 link.publish(burst)
+        for name in round.begun:
+            # It may begin with another value than the 0 that those who were there before have seen.
+            for link in self._watchers.get(name, ()):
+                link.place(queries.snapshot(name, self._state(name)))
         self._note(round.needed)
         self._inbox.extendleft(reversed(round.deferred))
 

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 
+def text_of(frame: bytes) -> bytes:
+    """The text in a frame that `text_frame` made."""
+    return frame[{126: 4, 127: 10}.get(frame[1], 2) :]
+
+
 def text_frame(payload: bytes) -> bytes:
     """`payload` as one unmasked, unfragmented text frame."""
     length = len(payload)

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import msgspec
 
 from actors.messages import Burst, Position, Query, Status
-from gateway.frames import text_frame
+from gateway.frames import text_frame, text_of
 from gateway.protocol import SESSIONS_MAX
 from gateway.session import Subscription
 
@@ -97,6 +97,7 @@ class Channel:
         "impatient",
         "lagging",
         "last",
+        "latest",
         "marks",
         "members",
         "name",
@@ -126,6 +127,7 @@ class Channel:
         self.waiting: dict[Subscription, int | None] = {}  # For what is after a seq, a snapshot (None), or FROM_NOW.
         self.lagging: dict[Subscription, Place] = {}  # Cannot or do not want every event; the last one they were sent.
         self.marks: dict[Place, Mark] = {}  # The places where somebody lags.
+        self.latest: dict[str, tuple[Place, bytes]] = {}  # While somebody lags: the newest event of each type.
         self.pending: list[tuple[str, bytes]] = []  # Type and frame of events that this turn brought.
         self.first_pending: bytes = b""  # The first of them.
         self.recent: Recent | None = None
@@ -384,6 +386,7 @@ class Hub:
         self._dirty_channels[channel] = None
         if channel.marks:
             self._mark(channel, body)
+            channel.latest[type] = ((channel.counter_id, channel.seq), body)
         channel.at = (channel.counter_id, channel.seq)
         recent = channel.recent
         if recent is not None and recent.end == channel.seq - 1:
@@ -463,6 +466,10 @@ class Hub:
         mark.lagging += 1
         if channel.pending and mark.first is None:
             mark.first = channel.first_pending
+        for left, (type, frame) in enumerate(reversed(channel.pending)):
+            place = (channel.counter_id, channel.seq - left)
+            if channel.latest.get(type, (seen,))[0] < place:
+                channel.latest[type] = (place, text_of(frame))
         if subscriber.rate and subscriber.timer is None:
             subscriber.timer = self._loop.call_later(1 / subscriber.rate, self._due, subscriber)
 
@@ -479,11 +486,21 @@ class Hub:
             return
         seen = channel.lagging.pop(subscriber)
         if seen != channel.at:
-            operations = channel.seq - seen[1] if seen[0] == channel.counter_id else channel.seq
-            type, event = coalesce(channel.last, channel.marks[seen].first, operations)
-            self._write(subscriber, b"".join(subscriber.select([(type, text_frame(event))])))
+            self._make_up(channel, subscriber, seen)
         self._unmark(channel, seen)
         self._enter(channel, subscriber)
+
+    def _make_up(self, channel: Channel, subscriber: Subscription, seen: Place) -> None:
+        """Send the newest event that it wants of those after `seen`; it stands for all of them."""
+        at, newest = channel.at, channel.last
+        if subscriber.filters is not None:
+            wanted = subscriber.filters | {"snapshot"}
+            missed = [each for type, each in channel.latest.items() if type in wanted and each[0] > seen]
+            if not missed:
+                return
+            at, newest = max(missed)
+        operations = at[1] - seen[1] if seen[0] == at[0] else at[1]
+        self._write(subscriber, text_frame(coalesce(newest, channel.marks[seen].first, operations)))
 
     @staticmethod
     def _mark(channel: Channel, body: bytes) -> None:
@@ -502,10 +519,12 @@ class Hub:
         mark.lagging -= 1
         if not mark.lagging:
             del channel.marks[seen]
+            if not channel.marks:
+                channel.latest.clear()
 
 
-def coalesce(newest: bytes, first: bytes | None, operations: int) -> tuple[str, bytes]:
-    """The type and the body of one event in place of `operations` of them.
+def coalesce(newest: bytes, first: bytes | None, operations: int) -> bytes:
+    """One event in place of `operations` of them.
 
     It has the type and the value of the newest and the previous value of the first that was missed.
     """
@@ -515,7 +534,7 @@ def coalesce(newest: bytes, first: bytes | None, operations: int) -> tuple[str, 
             event["previousValue"] = msgspec.json.decode(first).get("previousValue", event.get("previousValue"))
         event["operations"] = operations
         newest = msgspec.json.encode(event)
-    return event["type"], newest
+    return newest
 
 
 def snapshot(newest: bytes) -> bytes:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -668,6 +669,16 @@ class TestPolicies:
             row = s.store.read(["votes"])["votes"]
             assert (row.value, row.seq, row.created_by) == (5, 0, "ann")
             assert (await s.call(operation("decrement", 9)))[0][1]["value"] == 2
+
+    @jumping
+    async def test_create_tells_those_who_watch_with_what_it_begins(self) -> None:
+        async with stage() as s:
+            s.watch("full")
+            await s.call(operation("create", 0, "full", policy={"initial": 5}))
+            [before, after] = s.link.positions
+            assert (before.counter_id, before.seq) == (0, 0)
+            assert (after.counter_id, after.seq) == (1, 0)
+            assert msgspec.json.decode(after.snapshot)["value"] == 5
 
     @jumping
     async def test_create_leaves_a_counter_as_it_is(self) -> None:
