@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import RayError, RayTaskError
 
-from actors.errors import Unavailable
+from actors.errors import ActorsError, Unavailable
 from actors.placement import HostEntry, Placement, Table
 
 NAMESPACE = "counters"
@@ -26,7 +26,8 @@ class RayDirectory:
     def __init__(self) -> None:
         self.placement = Placement.empty()
         self._listeners: list[Callable[[], None]] = []
-        self._telling: dict[tuple[str, HostEntry | str], asyncio.Task[None]] = {}
+        self._telling: dict[tuple[str, HostEntry | str | int], asyncio.Task[None]] = {}
+        self._supervisor: Any = None  # Its handle stays good when Ray starts it again.
 
     def subscribe(self, changed: Callable[[], None]) -> None:
         self._listeners.append(changed)
@@ -35,12 +36,10 @@ class RayDirectory:
         """Keep the table current until cancelled: one call to the supervisor is always waiting for a newer one."""
         while True:
             try:
-                table = await supervisor().newer_table.remote(self.placement.version)
-            except (RayError, ValueError) as error:  # ValueError: no actor of that name at this moment.
-                log.info("action=supervisor_away error=%s", type(error).__name__)
+                self.take(await self.call("newer_table", self.placement.version))
+            except Unavailable as error:
+                log.info("action=supervisor_away error=%s", error)
                 await asyncio.sleep(RETRY_S)
-                continue
-            self.take(table)
 
     def take(self, table: Table) -> None:
         """Adopt `table` when it is newer."""
@@ -58,23 +57,38 @@ class RayDirectory:
         if self.placement.table.dedicate_all:
             self._tell("dedicate", name)
 
+    def seen(self, version: int) -> None:
+        """Tell the supervisor that storage has seen `version` of the table."""
+        self._tell("seen", version)
+
     async def admin(self, method: str, *arguments: Any) -> Any:
         """Have the supervisor do something and return what it says. Raises Unavailable when it is away."""
+        return await self.call(method, *arguments)
+
+    async def call(self, method: str, *arguments: Any) -> Any:
+        """Call the supervisor. Raises Unavailable when it is away, and what it raises on purpose."""
         try:
-            return await getattr(supervisor(), method).remote(*arguments)
-        except (RayActorError, ValueError) as error:
+            if self._supervisor is None:
+                self._supervisor = supervisor()
+            return await getattr(self._supervisor, method).remote(*arguments)
+        except (RayError, ValueError) as error:  # ValueError: no actor of that name at this moment.
+            if isinstance(error, RayTaskError):
+                if isinstance(error.cause, ActorsError):
+                    raise error.cause from None
+                log.error("action=supervisor_failed method=%s error=%r", method, error.cause)
+            self._supervisor = None
             raise Unavailable(f"the supervisor is away: {type(error).__name__}") from error
 
-    def _tell(self, method: str, argument: HostEntry | str) -> None:
+    def _tell(self, method: str, argument: HostEntry | str | int) -> None:
         """Call the supervisor, unless the same call is under way."""
         if (method, argument) in self._telling:
             return
 
         async def tell() -> None:
             try:
-                await getattr(supervisor(), method).remote(argument)
-            except (RayError, ValueError) as error:
-                log.info("action=supervisor_away method=%s error=%s", method, type(error).__name__)
+                await self.call(method, argument)
+            except Unavailable as error:
+                log.info("action=supervisor_away method=%s error=%s", method, error)
                 await asyncio.sleep(RETRY_S)  # Whoever still wants it asks again.
             finally:
                 del self._telling[method, argument]

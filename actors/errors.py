@@ -24,6 +24,9 @@ class Refused(ActorsError):
         self.message = message
         self.data = data
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Refused, (self.code, self.message, self.data)  # Or it could not be brought back by a Ray call.
+
 
 class Unavailable(ActorsError):
     """No answer in time. Whether the operation was applied is unknown: ask again with the same operation id."""

@@ -76,6 +76,7 @@ class Host:
         self._storage = StorageThread()
         self._inbox: deque[Call] = deque()
         self._arrived = asyncio.Event()
+        self._rest = asyncio.Event()  # Nothing is left to do.
         self._early: list[tuple[Answerer, Operation]] = []  # Ours by a table that we have not seen yet.
         self._activations: dict[str, Activation] = {}  # The longest idle first.
         self._loading: frozenset[str] = frozenset()
@@ -181,6 +182,17 @@ class Host:
         self._sort(waiting)
         self._arrived.set()
 
+    async def finished(self) -> None:
+        """Return when everything that has arrived so far is done, and what is not ours any more has left."""
+        self._rest.clear()
+        self._arrived.set()
+        await self._rest.wait()
+
+    @property
+    def resident(self) -> int:
+        """Counters in memory."""
+        return len(self._activations)
+
     # The loop
 
     async def run(self) -> None:
@@ -190,6 +202,7 @@ class Host:
         try:
             while True:
                 if not (self._inbox or self._moved or self._sleepy):
+                    self._rest.set()
                     self._arrived.clear()
                     await self._arrived.wait()
                 if self._moved:

@@ -15,6 +15,7 @@ class ActorSettings:
     secret: str = ""  # Both ends of a link know it.
     log_file: str | None = None
     clustered: bool = False  # Hosts also listen on TCP, for gateways on other nodes.
+    hosts: int = 1  # Shared hosts, until somebody asks for more or fewer.
     dedicate_all: bool = False  # Every awake counter has a host of its own.
     dedicated: int = 0  # So many of the busiest counters have a host of their own.
     hibernate_after: float = 10.0  # Seconds without an operation after which a counter leaves memory.

@@ -403,6 +403,28 @@ class TestTables:
             assert await s.asked("value", "votes") == (Status.OK, {"name": "votes", "value": 100})
 
 
+class TestLeaving:
+    @jumping
+    async def test_a_host_that_is_left_out_has_finished_when_what_it_began_is_answered_and_let_go(self) -> None:
+        async with stage() as s:
+            [tag] = s.send(operation())
+            await settle()
+            await s.thread.jobs.pop(0).finish()  # Loaded; now it commits.
+            s.place(2, "other")
+            finished = asyncio.create_task(s.host.finished())
+            await settle()
+            assert (finished.done(), s.host.resident) == (False, 1)
+            await s.work()
+            assert (finished.done(), s.host.resident) == (True, 0)
+            assert s.link.value(tag) == 1
+
+    @jumping
+    async def test_one_that_has_nothing_to_do_has_finished_at_once(self) -> None:
+        async with stage() as s:
+            await s.host.finished()
+            await s.host.finished()
+
+
 class TestAudit:
     @jumping
     async def test_a_counter_that_was_taken_unseen_is_found_out(self) -> None:
