@@ -286,8 +286,7 @@ class Host:
         for burst in round.settle(fenced):
             for link in self._watchers.get(burst.name, ()):
                 link.publish(burst)
-        for name in round.begun:
-            # It may begin with another value than the 0 that those who were there before have seen.
+        for name in round.begun:  # No operation, so no event; but those who were there before have seen a 0.
             for link in self._watchers.get(name, ()):
                 link.place(queries.snapshot(name, self._state(name)))
         self._note(round.needed)

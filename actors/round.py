@@ -118,7 +118,7 @@ class Round:
         self._bursts: dict[str, Burst] = {}
         self._ready: list[tuple[Answerer, int, int, bytes, Activation]] = []
         self.deferred: list[Call] = []
-        self.begun: list[str] = []  # Counters that exist since this round without any change to tell of.
+        self.begun: list[str] = []  # Counters made with another value than the 0 that they had for everybody before.
 
     def apply(self, calls: Sequence[Call]) -> None:
         """Apply all operations in order. Those behind a deletion of their counter wait for the next round."""
@@ -202,7 +202,8 @@ class Round:
             return Refusal("COUNTER_VALIDATION_ERROR", wrong[1], f"policy.{wrong[0]}")
         if not exists:
             counter.value = wanted.initial
-            self.begun.append(activation.name)
+            if wanted.initial:
+                self.begun.append(activation.name)
         counter.policy = wanted
         self._touched[activation.name] = activation
         text = None if wanted == Policy() else msgspec.json.encode(wanted).decode()
