@@ -7,20 +7,23 @@ will be said of it, and after the commit `settle`. Only `settle` moves what read
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from actors import encoding
 from actors.clock import iso
 from actors.core.counter import Change, Counter
+from actors.core.deadline import NEVER, Deadlines, Moment, armed, deadlines, resets_at
 from actors.core.lifecycle import Event, State, after
-from actors.core.policy import DEFAULT, Policy
-from storage.records import CounterRecord, CounterWrite, OperationRecord
+from actors.core.policy import Policies, Policy
+from storage.records import CounterRecord, CounterWrite, DeadlineWrite, OperationRecord
 
 RATE_S = 1.0  # Operations per second are counted over at least so long.
 
-_decode_policy = msgspec.json.Decoder(Policy).decode
+NO_POLICIES = Policies()
+
+_decode_policy = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class Shown(NamedTuple):
@@ -36,13 +39,21 @@ class Activation:
     """A counter from load to hibernation. Belongs to its host; nobody else touches it."""
 
     __slots__ = (
-        "_items", "_mark_at", "_mark_seq", "_rate", "awake_since", "counter", "created_at", "epoch", "id", "name",
-        "shown", "state", "touched_at",
+        "_items", "_mark_at", "_mark_seq", "_rate", "awake_since", "counter", "created_at", "deadlines", "epoch", "id",
+        "idle_since", "name", "own", "shown", "state", "touched_at",
     )  # fmt: skip
 
-    def __init__(self, row: CounterRecord, latest: Sequence[OperationRecord], at: int = 0, now: float = 0.0) -> None:
+    def __init__(
+        self,
+        row: CounterRecord,
+        latest: Sequence[OperationRecord],
+        at: int = 0,
+        now: float = 0.0,
+        policies: Policies = NO_POLICIES,
+    ) -> None:
         """Loaded at wall time `at` (milliseconds), which is `now` on the host's monotonic clock."""
-        policy = read_policy(row.policy)
+        self.own = row.policy  # What the counter says itself, as it is stored.
+        policy = policy_of(row, policies)
         born = row.created_at is None
         self.id = row.id
         self.name = row.name
@@ -51,7 +62,9 @@ class Activation:
         self.counter = Counter(policy.initial if born else row.value, row.seq, policy)
         self.state = after(State.LOADING, Event.LOADED)
         self.awake_since = at
-        self.touched_at = now  # The host's monotonic time of the last operation.
+        self.touched_at = now  # The host's monotonic time of the last operation, or of being loaded.
+        self.idle_since = idle_since(row)  # Steady time of the last operation.
+        self.deadlines = Deadlines(row.due_at, row.tick_at) if row.due_at or row.tick_at else NEVER  # As stored.
         self._mark_at, self._mark_seq, self._rate = now, row.seq, 0.0
         # A tuple: an empty deque would cost 600 bytes, a third of what a resident counter weighs.
         self._items = tuple(item(row) for row in reversed(latest))
@@ -76,7 +89,27 @@ class Activation:
 
     def write(self, at: int) -> CounterWrite:
         """The state to be made durable, last changed at `at`."""
-        return CounterWrite(self.id, self.epoch, self.counter.value, self.counter.seq, at)
+        return CounterWrite(self.id, self.epoch, self.counter.value, self.counter.seq, at, self.idle_since)
+
+    @property
+    def rearmed(self) -> bool:
+        """Whether it is armed and storage does not know, or the other way round."""
+        policy, stored = self.counter.policy, self.deadlines
+        if not armed(policy, self.counter.value):
+            return stored is not NEVER
+        needed = policy.reset_after is not None, policy.reset_schedule is not None
+        return needed != (stored.due_at is not None, stored.tick_at is not None)
+
+    def write_deadlines(self, at: int | None, now: Moment) -> DeadlineWrite:
+        """The state with the deadlines that follow from it. `at` is None when nothing else has changed."""
+        counter = self.counter
+        self.deadlines = deadlines(counter.policy, counter.value, self.idle_since, self.deadlines.tick_at, now)
+        return DeadlineWrite(self.id, self.epoch, counter.value, counter.seq, at, self.idle_since, *self.deadlines)
+
+    def resets_at(self, now: Moment) -> int | None:
+        """The wall time at which it resets itself, if nothing happens before."""
+        counter = self.counter
+        return resets_at(counter.policy, counter.value, self.idle_since, self.deadlines.tick_at, now)
 
     def encode(self, change: Change, at: bytes) -> tuple[bytes, bytes]:
         """The metadata and the result of a change; call it once for each, in order. `at` is the change's time."""
@@ -102,9 +135,20 @@ class Activation:
         self.shown = Shown(counter.value, counter.seq, metadata, at)
 
 
-def read_policy(text: str | None) -> Policy:
-    """The policy as it was stored; None is the default."""
-    return DEFAULT if text is None else _decode_policy(text)
+def policy_of(row: CounterRecord, policies: Policies) -> Policy:
+    """The policy that counts for a counter."""
+    return policies.of(row.name, None if row.policy is None else read_policy(row.policy))
+
+
+def read_policy(text: str) -> dict[str, Any]:
+    """What a counter says of its policy itself, as it was stored."""
+    own: dict[str, Any] = _decode_policy(text)
+    return own
+
+
+def idle_since(row: CounterRecord) -> int:
+    """The steady time of the last operation; wall time for one from before that was written down."""
+    return row.updated_at or 0 if row.idle_since is None else row.idle_since
 
 
 def show(row: CounterRecord, created_at: bytes) -> Shown:

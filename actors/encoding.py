@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from actors.clock import iso
+
 HISTORY_SHOWN = 5  # Items in an enriched result.
 
 _METADATA = b'{"id":%d,"name":"%b","value":%d,"createdAt":"%b","updatedAt":"%b","operationCount":%d}'
@@ -19,12 +21,18 @@ _RESULT = (
 _EVENT = b'{"type":"%b","value":%d,"previousValue":%d,"metadata":%b,"timestamp":"%b"}'
 _EVENT_WITH_REASON = b'{"type":"%b","value":%d,"previousValue":%d,"metadata":%b,"timestamp":"%b","reason":"%b"}'
 _SNAPSHOT = b'{"type":"snapshot","value":%d,"metadata":%b,"timestamp":"%b"}'
+_EXPIRED = b'{"success":true,"reset":%b,"value":%d}'
 _SYNCED = b'{"oldCount":%d,"newCount":%d,"difference":%d}'
 
 
 def metadata(id: int, name: bytes, value: int, created_at: bytes, updated_at: bytes, seq: int) -> bytes:
     """The metadata object. Times are already ISO 8601."""
     return _METADATA % (id, name, value, created_at, updated_at, seq)
+
+
+def dated(metadata: bytes, resets_at: int | None) -> bytes:
+    """The metadata object, with the time of the counter's next reset if there will be one."""
+    return metadata if resets_at is None else b'%b,"resetsAt":"%b"}' % (metadata[:-1], iso(resets_at).encode())
 
 
 def item(seq: int, type: str, amount: int, previous_value: int, value: int, at: bytes) -> bytes:
@@ -48,6 +56,11 @@ def event(type: str, value: int, previous_value: int, metadata: bytes, at: bytes
 def snapshot(value: int, metadata: bytes, at: bytes) -> bytes:
     """The state as it is, for a subscriber that asked for it."""
     return _SNAPSHOT % (value, metadata, at)
+
+
+def expired(reset: bool, value: int) -> bytes:
+    """The answer to expire."""
+    return _EXPIRED % (b"true" if reset else b"false", value)
 
 
 def synced(old: int, new: int) -> bytes:

@@ -21,8 +21,10 @@ from actors import queries
 from actors.activation import Activation
 from actors.attendance import Attendance, Present
 from actors.clock import Clock, SystemClock, iso
+from actors.core.deadline import Moment
 from actors.core.lifecycle import Event
 from actors.core.lifecycle import State as Life
+from actors.core.policy import Policies
 from actors.link import HostEnd
 from actors.messages import Attending, Burst, Operate, Operation, Query, Status, Unwatch, Watch
 from actors.placement import Placement
@@ -61,12 +63,14 @@ class Host:
         *,
         hibernate_after: float = HIBERNATE_AFTER_S,
         max_resident: int = RESIDENT_MAX,
+        policies: Policies | None = None,
         on_asleep: Callable[[str], None] | None = None,
         on_newer: Callable[[int], None] | None = None,
     ) -> None:
         self.id = id
         self._hibernate_after = hibernate_after
         self._max_resident = max_resident
+        self._policies = policies or Policies()
         self._on_asleep = on_asleep
         self._on_newer = on_newer
         self._store = store
@@ -156,9 +160,13 @@ class Host:
             return await self._sessions(query)
         if query.kind == "awake":
             return Status.OK, await self._awake()
+        now = self._now()
         resident = {name: state for name in query.names if (state := self._state(name)) is not None}
+        if query.kind == "metadata":
+            for name, state in resident.items():
+                resident[name] = state._replace(resets_at=self._activations[name].resets_at(now))
         try:
-            return await self._storage.call(queries.answer, self._store, query, resident)
+            return await self._storage.call(queries.answer, self._store, query, resident, self._policies, now)
         except StorageError as error:
             log.warning("action=query_failed host=%s kind=%s error=%s", self.id, query.kind, error)
             return Status.UNAVAILABLE, b""
@@ -258,7 +266,7 @@ class Host:
             if version == self._placement.version:  # Else a newer table has come meanwhile, and may give them to us.
                 self._lose(prepared.refused)
             calls = self._send_on(calls, prepared.refused)
-        round = Round(self._activations, prepared, self._clock.now_ms())
+        round = Round(self._activations, prepared, self._now(), self._policies)
         round.apply(calls)
         commit, judged = round.commit(), round.judged
         pending = None
@@ -344,7 +352,7 @@ class Host:
             self._loading = frozenset()
         at, now = self._clock.now_ms(), self._clock.monotonic()
         for row in prepared.rows:
-            activations[row.name] = Activation(row, prepared.latest.get(row.id, ()), at, now)
+            activations[row.name] = Activation(row, prepared.latest.get(row.id, ()), at, now, self._policies)
         return prepared
 
     async def _audit(self) -> None:
@@ -406,6 +414,9 @@ class Host:
     def _drop(self, name: str) -> None:
         self._busy.pop(name, None)
         self._activations.pop(name).on(Event.RELEASE)
+
+    def _now(self) -> Moment:
+        return Moment(self._clock.steady_ms(), self._clock.now_ms())
 
     def _owns(self, name: str) -> bool:
         return self._placement.owner(name) == self.id

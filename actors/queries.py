@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 from actors import encoding
-from actors.activation import Shown, item, show
+from actors.activation import Shown, idle_since, item, policy_of, show
 from actors.clock import iso
+from actors.core.deadline import Moment, resets_at
+from actors.core.policy import Policies
 from actors.messages import Burst, Position, Query, Status
 from actors.round import not_found
 from storage.records import CounterRecord, OperationRecord
@@ -26,6 +28,7 @@ class State(NamedTuple):
     id: int
     created_at: bytes
     shown: Shown
+    resets_at: int | None = None  # Wall time; set for whoever asks for metadata.
 
 
 def from_row(row: CounterRecord) -> State:
@@ -34,14 +37,21 @@ def from_row(row: CounterRecord) -> State:
     return State(row.id, created_at, show(row, created_at))
 
 
-def answer(store: Store, query: Query, resident: Mapping[str, State]) -> Answer:
+def answer(
+    store: Store, query: Query, resident: Mapping[str, State], policies: Policies, now: Moment
+) -> Answer:
     """Answer `query`; runs in the storage thread. `resident` is what memory knows of the names asked for."""
     if query.kind == "page":
         return Status.OK, _page(store, query)
     unknown = [name for name in query.names if name not in resident]
     states = dict(resident)
     if unknown:
-        states |= {name: from_row(row) for name, row in store.read(unknown).items()}
+        rows = store.read(unknown)
+        states |= {name: from_row(row) for name, row in rows.items()}
+        if query.kind == "metadata":
+            for name, row in rows.items():
+                at = resets_at(policy_of(row, policies), row.value, idle_since(row), row.tick_at, now)
+                states[name] = states[name]._replace(resets_at=at)
     if query.kind == "values":
         return Status.OK, _json({"values": {name: _value(states, name) for name in query.names}})
     name = query.names[0]
@@ -56,7 +66,7 @@ def answer(store: Store, query: Query, resident: Mapping[str, State]) -> Answer:
     if state is None:
         return Status.REFUSED, not_found(name)
     if query.kind == "metadata":
-        return Status.OK, state.shown.metadata
+        return Status.OK, encoding.dated(state.shown.metadata, state.resets_at)
     assert query.kind == "history", query.kind
     items = map(item, store.history(state.id, query.before, query.limit))
     return Status.OK, b"[" + b",".join(items) + b"]"

@@ -17,16 +17,15 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from actors import encoding
-from actors.activation import Activation, item
+from actors.activation import Activation, item, read_policy
 from actors.clock import iso
 from actors.core.counter import ANOTHER_OPERATION, Change, Refusal
+from actors.core.deadline import Deadlines, Moment, verdict
 from actors.core.lifecycle import Event
-from actors.core.policy import Policy, complaint
+from actors.core.policy import FIELDS, Policies, complaint
 from actors.messages import Burst, Operation, Status
-from storage.records import Commit, CounterRecord, OperationRecord, PolicyWrite
+from storage.records import Commit, CounterRecord, CounterWrite, DeadlineWrite, OperationRecord, PolicyWrite
 from storage.store import DELETION, Store
-
-POLICY_FIELDS = frozenset(Policy.__dataclass_fields__)
 
 
 class Answerer(Protocol):
@@ -100,15 +99,20 @@ def not_found(name: str) -> bytes:
 class Round:
     """The state of one round."""
 
-    def __init__(self, activations: dict[str, Activation], prepared: Prepared | None, at: int) -> None:
+    def __init__(
+        self, activations: dict[str, Activation], prepared: Prepared | None, now: Moment, policies: Policies
+    ) -> None:
         self._activations = activations
+        self._now = now
+        self._rules = policies
         self._repeats = prepared.repeats if prepared else {}
         self._deletions = prepared.deletions if prepared else set()
-        self._at = at
-        self._at_iso = iso(at).encode()
+        self._at = now.wall
+        self._at_iso = iso(now.wall).encode()
         self._outcomes: list[tuple[Answerer, Operation, Activation, Change | Refusal | bytes, bool]] = []
         self._touched: dict[str, Activation] = {}
         self._judged: dict[str, Activation] = {}  # Something is said of them that is not a change.
+        self._moved: dict[str, Activation] = {}  # Their deadlines have to be looked at.
         self._recalled: list[Activation] = []
         self._operations: list[OperationRecord] = []
         self._policies: list[PolicyWrite] = []
@@ -144,6 +148,7 @@ class Round:
             fresh = counter.seq != seq
             if fresh:
                 self._touched[name] = activation
+                activation.idle_since = self._now.steady
                 assert isinstance(outcome, Change)
                 self._operations.append(OperationRecord(activation.id, *outcome))
             elif not isinstance(outcome, Change):
@@ -163,6 +168,8 @@ class Round:
             )
         if operation.type == "delete":
             return self._delete(activation, operation)
+        if operation.type == "expire":
+            return self._expire(activation)
         return self._configure(activation, operation)
 
     def _delete(self, activation: Activation, operation: Operation) -> Refusal | bytes:
@@ -190,13 +197,25 @@ class Round:
         )
         return _success(name)
 
+    def _expire(self, activation: Activation) -> Change | bytes:
+        """Somebody thinks that its time has come. We are the one who knows."""
+        counter = activation.counter
+        if not activation.created_at and activation.name not in self._touched:
+            return encoding.expired(False, 0)
+        self._moved[activation.name] = activation
+        reason = verdict(
+            counter.policy, counter.value, activation.idle_since, activation.deadlines.tick_at, self._now
+        )
+        return encoding.expired(False, counter.value) if reason is None else counter.reset_itself(self._at, reason)
+
     def _configure(self, activation: Activation, operation: Operation) -> Refusal | bytes:
         counter = activation.counter
         exists = bool(activation.created_at) or activation.name in self._touched
         create = operation.type == "create"
         if create and exists:
             return _success(activation.name)
-        wanted = _with(counter.policy, operation.policy or {})
+        own = _with(activation.own, operation.policy or {})
+        wanted = self._rules.of(activation.name, own)
         wrong = complaint(wanted)
         if wrong is not None:
             return Refusal("COUNTER_VALIDATION_ERROR", wrong[1], f"policy.{wrong[0]}")
@@ -204,22 +223,31 @@ class Round:
             counter.value = wanted.initial
             if wanted.initial:
                 self.begun.append(activation.name)
+            activation.idle_since = self._now.steady
+        if wanted.reset_schedule != counter.policy.reset_schedule:
+            activation.deadlines = Deadlines(activation.deadlines.due_at)  # The new one begins now.
         counter.policy = wanted
-        self._touched[activation.name] = activation
-        text = None if wanted == Policy() else msgspec.json.encode(wanted).decode()
-        self._policies.append(PolicyWrite(activation.id, text, operation.actor if create else None))
+        activation.own = msgspec.json.encode(own).decode() if own else None
+        self._touched[activation.name] = self._moved[activation.name] = activation
+        self._policies.append(PolicyWrite(activation.id, activation.own, operation.actor if create else None))
         return _success(activation.name) if create else _success(activation.name, policy=wanted)
 
     def commit(self) -> Commit | None:
         """What has to be durable before anything of this round may leave; None: nothing changed."""
-        if not self._touched:
+        if not self._touched and not self._moved:
             return None
-        return Commit(
-            [activation.write(self._at) for activation in self._touched.values()],
-            self._operations,
-            self._policies,
-            [activation.id for activation in self._ended.values()],
-        )
+        counters: list[CounterWrite] = []
+        deadlines: list[DeadlineWrite] = []
+        for name, activation in self._touched.items():
+            if name in self._moved or activation.rearmed:
+                deadlines.append(activation.write_deadlines(self._at, self._now))
+            else:
+                counters.append(activation.write(self._at))
+        for name, activation in self._moved.items():
+            if name not in self._touched:
+                deadlines.append(activation.write_deadlines(None, self._now))
+        ended = [activation.id for activation in self._ended.values()]
+        return Commit(counters, self._operations, self._policies, ended, deadlines)
 
     @property
     def touched(self) -> list[str]:
@@ -228,13 +256,14 @@ class Round:
 
     @property
     def needed(self) -> list[str]:
-        """The counters that changed, and those that refused to."""
+        """The counters that changed, and those that did not but were asked to."""
         return [*self._touched, *(name for name in self._judged if name not in self._touched)]
 
     @property
     def judged(self) -> list[tuple[int, int]]:
         """Counters (id, epoch) whose ownership the commit does not prove, but of which something is said."""
-        return [(each.id, each.epoch) for name, each in self._judged.items() if name not in self._touched]
+        written = self._touched.keys() | self._moved.keys()
+        return [(each.id, each.epoch) for name, each in self._judged.items() if name not in written]
 
     def encode(self, watched: dict[str, Any]) -> None:
         """Make the bytes of all results, and of events for the counters that somebody watches."""
@@ -252,8 +281,12 @@ class Round:
                 body = self._answers.get((outcome.operation_id, activation.id)) or self._encode_repeat(
                     activation, operation, outcome
                 )
-            if operation.type == "sync" and isinstance(outcome, Change):
-                body = encoding.synced(outcome.previous_value, outcome.value)
+            if isinstance(outcome, Change) and operation.type in ("sync", "expire"):
+                body = (
+                    encoding.synced(outcome.previous_value, outcome.value)
+                    if operation.type == "sync"
+                    else encoding.expired(True, outcome.value)
+                )
             self._ready.append((answerer, operation.tag, status, body, activation))
         for activation in self._ended.values():
             if activation.name in watched:
@@ -318,7 +351,7 @@ class Round:
 
     def abandon(self, status: Status) -> None:
         """The commit failed. Memory may be ahead of the disk, so every counter it touched is loaded anew next time."""
-        for name in self._touched:
+        for name in {**self._touched, **self._moved}:
             self._drop(name, Event.LOST)
         self._forget()
         for answerer, operation, *_ in self._outcomes:
@@ -334,10 +367,11 @@ class Round:
             activation.counter.forget()
 
 
-def _with(policy: Policy, changes: dict[str, Any]) -> Policy:
-    unknown = changes.keys() - POLICY_FIELDS
+def _with(own: str | None, changes: dict[str, Any]) -> dict[str, Any]:
+    """What a counter says of its policy, with some of it changed."""
+    unknown = changes.keys() - FIELDS
     assert not unknown, unknown  # Doors validate.
-    return Policy(**{field: changes.get(field, getattr(policy, field)) for field in POLICY_FIELDS})
+    return changes if own is None else read_policy(own) | changes
 
 
 def _success(name: str, **more: Any) -> bytes:

@@ -111,6 +111,10 @@ class Metadata(msgspec.Struct):
     operationCount: int
 
 
+class DatedMetadata(Metadata, omit_defaults=True):
+    resetsAt: str | UnsetType = UNSET
+
+
 class HistoryItem(msgspec.Struct):
     id: int
     operation: Annotated[str, Meta(examples=["increment(1)", "reset"])]

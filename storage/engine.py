@@ -28,6 +28,9 @@ BUSY_TIMEOUT_MS = 5_000  # Only a foreign program can make us wait here: our own
 STATEMENTS_CACHED = 256  # The hot statements exist once per power of two of rows, about forty in all.
 CHECKPOINT_PAGES = 4_000  # 16 MB of log before it is folded into the database: fewer, longer pauses cost more p99.
 
+TABLES = (tables.Counter, tables.Operation, tables.Note)
+ADDED = {"placed": "BIGINT NOT NULL DEFAULT 0", "idle_since": "BIGINT", "due_at": "BIGINT", "tick_at": "BIGINT"}
+
 Turn = Callable[[], AbstractContextManager[None]]
 
 
@@ -57,8 +60,8 @@ def open_database(url: str) -> Database:
         raise StorageMisconfigured("an in-memory SQLite database cannot be shared by processes: use sqlite:///FILE")
     database = _open_sqlite(Path(parsed.database))
     with database.turn():  # Two hosts that start together would otherwise both try to create the tables.
-        SQLModel.metadata.create_all(database.engine, tables=[_table(tables.Counter), _table(tables.Operation)])
-        _add_placed(database.engine)
+        _add_columns(database.engine)
+        SQLModel.metadata.create_all(database.engine, tables=[_table(each) for each in TABLES])
     return database
 
 
@@ -105,11 +108,17 @@ def _open_sqlite(path: Path) -> Database:
     return Database(engine, turn, free, "BEGIN IMMEDIATE", (sqlite3.Error, SQLAlchemyError), close)
 
 
-def _add_placed(engine: Engine) -> None:
-    """Bring a file from before counters knew the table version they were claimed by up to date."""
+def _add_columns(engine: Engine) -> None:
+    """Bring a file from before counters had all their columns up to date."""
     with engine.connect() as connection:
-        if "placed" not in {column["name"] for column in inspect(connection).get_columns("counter")}:
-            connection.exec_driver_sql("ALTER TABLE counter ADD COLUMN placed BIGINT NOT NULL DEFAULT 0")
+        if not inspect(connection).has_table("counter"):
+            return
+        there = {column["name"] for column in inspect(connection).get_columns("counter")}
+        for name, type in ADDED.items():
+            if name not in there:
+                connection.exec_driver_sql(f"ALTER TABLE counter ADD COLUMN {name} {type}")
+        for index in _table(tables.Counter).indexes:
+            index.create(connection, checkfirst=True)
 
 
 def _table(model: type[SQLModel]) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import count
 
 from storage.errors import StorageUnavailable
-from storage.records import Commit, CounterRecord, OperationRecord
+from storage.records import Commit, CounterRecord, CounterWrite, DeadlineWrite, OperationRecord, Postponement
 from storage.store import DELETION, OperationKey
 
 
@@ -18,6 +18,7 @@ class MemoryStore:
         self._counters: dict[str, CounterRecord] = {}
         self._names: dict[int, str] = {}
         self._operations: dict[int, list[OperationRecord]] = {}
+        self._notes: dict[str, str] = {}
 
     def claim(self, names: Sequence[str], version: int) -> list[CounterRecord]:
         claimed = []
@@ -37,19 +38,24 @@ class MemoryStore:
         return max((self._counters[name].placed for name in names if name in self._counters), default=0)
 
     def commit(self, commit: Commit) -> frozenset[int]:
-        fenced = frozenset(write.id for write in commit.counters if self._epoch(write.id) != write.epoch)
+        writes: list[CounterWrite | DeadlineWrite] = [*commit.counters, *commit.deadlines]
+        fenced = frozenset(write.id for write in writes if self._epoch(write.id) != write.epoch)
         keys = [(row.counter_id, row.operation_id) for row in commit.operations if row.counter_id not in fenced]
         if len(set(keys)) < len(keys) or self.find_operations(keys):
             raise StorageUnavailable("an operation id is there already")
-        for write in commit.counters:
+        for write in writes:
             if write.id not in fenced:
                 row = self._counters[self._names[write.id]]
-                self._counters[row.name] = row._replace(
+                row = row._replace(
                     value=write.value,
                     seq=write.seq,
-                    updated_at=write.updated_at,
+                    updated_at=row.updated_at if write.updated_at is None else write.updated_at,
                     created_at=write.updated_at if row.created_at is None else row.created_at,
+                    idle_since=write.idle_since,
                 )
+                if isinstance(write, DeadlineWrite):
+                    row = row._replace(due_at=write.due_at, tick_at=write.tick_at)
+                self._counters[row.name] = row
         for operation in commit.operations:
             if operation.counter_id not in fenced:
                 self._operations[operation.counter_id].append(operation)
@@ -98,6 +104,29 @@ class MemoryStore:
 
     def since(self, counter_id: int, seq: int, limit: int) -> list[OperationRecord]:
         return [row for row in self._operations.get(counter_id, ()) if row.seq > seq][:limit]
+
+    def due(self, steady: int, wall: int, limit: int) -> list[CounterRecord]:
+        due = [row for row in self._counters.values() if row.due_at is not None and row.due_at <= steady]
+        ticks = [row for row in self._counters.values() if row.tick_at is not None and row.tick_at <= wall]
+        due.sort(key=lambda row: row.due_at or 0)
+        ticks.sort(key=lambda row: row.tick_at or 0)
+        return due[:limit] + ticks[:limit]
+
+    def postpone(self, postponements: Sequence[Postponement]) -> None:
+        for each in postponements:
+            row = self._counters.get(self._names.get(each.id, ""))
+            if row is not None and (row.due_at, row.tick_at, row.policy) == each[1:4]:
+                self._counters[row.name] = row._replace(due_at=each.new_due_at, tick_at=each.new_tick_at)
+
+    def after(self, id: int, limit: int) -> list[CounterRecord]:
+        rows = sorted(row for row in self._counters.values() if row.id > id)
+        return rows[:limit]
+
+    def agree(self, name: str, value: str) -> str:
+        return self._notes.setdefault(name, value)
+
+    def note(self, name: str, value: str) -> None:
+        self._notes[name] = value
 
     def free(self) -> int | None:
         return None  # Nobody else is there.

@@ -23,6 +23,9 @@ class CounterRecord(NamedTuple):
     created_by: str | None
     policy: str | None  # JSON text, as the counter's owner wrote it.
     placed: int = 0  # Version of the placement table by which it was claimed last.
+    idle_since: int | None = None  # Steady time of the last operation; None: from before that was written down.
+    due_at: int | None = None  # Steady time before which it is not idle for too long; None: it never is.
+    tick_at: int | None = None  # Wall time at which it resets by schedule.
 
 
 class OperationRecord(NamedTuple):
@@ -48,6 +51,31 @@ class CounterWrite(NamedTuple):
     value: int
     seq: int
     updated_at: int
+    idle_since: int | None = None
+
+
+class DeadlineWrite(NamedTuple):
+    """The same, with new deadlines. Apart, because their indexes make it dearer, and they change once in a period."""
+
+    id: int
+    epoch: int
+    value: int
+    seq: int
+    updated_at: int | None  # None: as it was; nothing has changed but deadlines.
+    idle_since: int
+    due_at: int | None
+    tick_at: int | None
+
+
+class Postponement(NamedTuple):
+    """Deadlines of a counter that nobody had to be woken for, if they and the policy are still what they were."""
+
+    id: int
+    due_at: int | None
+    tick_at: int | None
+    policy: str | None
+    new_due_at: int | None
+    new_tick_at: int | None
 
 
 class PolicyWrite(NamedTuple):
@@ -61,11 +89,12 @@ class PolicyWrite(NamedTuple):
 class Commit(NamedTuple):
     """Everything that one transaction makes durable, for any number of counters.
 
-    Each counter that appears in `operations`, `policies` or `deletions` also appears in `counters`: the epoch check
-    of that write is what protects the others.
+    Each counter that appears in `operations`, `policies` or `deletions` also appears in `counters` or in `deadlines`:
+    the epoch check of that write is what protects the others.
     """
 
     counters: Sequence[CounterWrite]
     operations: Sequence[OperationRecord] = ()
     policies: Sequence[PolicyWrite] = ()
     deletions: Sequence[int] = ()
+    deadlines: Sequence[DeadlineWrite] = ()

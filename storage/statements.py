@@ -45,7 +45,8 @@ def claim(rows: int) -> str:
         f"INSERT INTO counter (name, value, operation_count, epoch, placed) VALUES {placeholders} "
         "ON CONFLICT (name) DO UPDATE SET epoch = counter.epoch + 1, placed = excluded.placed "
         "WHERE counter.placed <= excluded.placed "
-        "RETURNING id, name, value, operation_count, epoch, created_at, updated_at, created_by, policy, placed"
+        "RETURNING id, name, value, operation_count, epoch, created_at, updated_at, created_by, policy, placed, "
+        "idle_since, due_at, tick_at"
     )
 
 
@@ -53,10 +54,34 @@ def claim(rows: int) -> str:
 def update(rows: int) -> str:
     """Parameters of a row: those of CounterWrite. Returns the ids whose epoch was current."""
     return (
-        f"WITH new (id, epoch, value, seq, at) AS (VALUES {_values(rows, 5)}) "
+        f"WITH new (id, epoch, value, seq, at, idle) AS (VALUES {_values(rows, 6)}) "
         "UPDATE counter SET value = new.value, operation_count = new.seq, updated_at = new.at, "
-        "created_at = coalesce(counter.created_at, new.at) "
+        "created_at = coalesce(counter.created_at, new.at), idle_since = new.idle "
         "FROM new WHERE counter.id = new.id AND counter.epoch = new.epoch RETURNING counter.id"
+    )
+
+
+@cache
+def update_deadlines(rows: int) -> str:
+    """Parameters of a row: those of DeadlineWrite. Returns the ids whose epoch was current."""
+    return (
+        f"WITH new (id, epoch, value, seq, at, idle, due, tick) AS (VALUES {_values(rows, 8)}) "
+        "UPDATE counter SET value = new.value, operation_count = new.seq, idle_since = new.idle, "
+        "updated_at = coalesce(new.at, counter.updated_at), created_at = coalesce(counter.created_at, new.at), "
+        "due_at = new.due, tick_at = new.tick "
+        "FROM new WHERE counter.id = new.id AND counter.epoch = new.epoch RETURNING counter.id"
+    )
+
+
+@cache
+def postpone(rows: int) -> str:
+    """Parameters of a row: those of Postponement."""
+    return (
+        f"WITH old (id, due, tick, policy, new_due, new_tick) AS (VALUES {_values(rows, 6)}) "
+        "UPDATE counter SET due_at = old.new_due, tick_at = old.new_tick "
+        "FROM old WHERE counter.id = old.id AND coalesce(counter.due_at, -1) = coalesce(old.due, -1) "
+        "AND coalesce(counter.tick_at, -1) = coalesce(old.tick, -1) "
+        "AND coalesce(counter.policy, '') = coalesce(old.policy, '')"
     )
 
 

@@ -17,8 +17,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from storage import statements
 from storage.engine import open_database
 from storage.errors import StorageUnavailable
-from storage.records import Commit, CounterRecord, OperationRecord
-from storage.tables import Counter, Operation
+from storage.records import Commit, CounterRecord, OperationRecord, Postponement
+from storage.tables import Counter, Note, Operation
 
 OperationKey = tuple[int, str]  # Counter id and operation id.
 DELETION = "delete"  # Type of the row that outlives its counter; its reason is the counter's name.
@@ -26,6 +26,7 @@ IN_MAX = 10_000  # Values in one IN (…); SQLite takes 32,766.
 
 COUNTER: Any = Counter.__table__  # type: ignore[attr-defined]
 OPERATION: Any = Operation.__table__  # type: ignore[attr-defined]
+NOTE: Any = Note.__table__  # type: ignore[attr-defined]
 
 
 class Store(Protocol):
@@ -82,6 +83,29 @@ class Store(Protocol):
         """Operations with a seq greater than `seq`, oldest first."""
         ...
 
+    def due(self, steady: int, wall: int, limit: int) -> list[CounterRecord]:
+        """Counters that are due at `steady` or whose schedule ticks at `wall`, at most `limit` of each kind.
+
+        The longest overdue first; a counter may be there twice.
+        """
+        ...
+
+    def postpone(self, postponements: Sequence[Postponement]) -> None:
+        """Move deadlines that are too early, without taking ownership. Whoever commits meanwhile wins."""
+        ...
+
+    def after(self, id: int, limit: int) -> list[CounterRecord]:
+        """Counters whose id is greater than `id`, in that order."""
+        ...
+
+    def agree(self, name: str, value: str) -> str:
+        """Note `value` under `name`, unless there is a note. Returns what the note says."""
+        ...
+
+    def note(self, name: str, value: str) -> None:
+        """Note `value` under `name`, whatever the note has said."""
+        ...
+
     def free(self) -> int | None:
         """End the process that keeps others from writing, if it is stopped; the only method for any thread.
 
@@ -121,10 +145,13 @@ class SqlStore:
     def commit(self, commit: Commit) -> frozenset[int]:
         with self._transaction() as driver:
             owned = {row[0] for row in statements.run(driver, statements.update, commit.counters)}
+            if commit.deadlines:
+                owned.update(row[0] for row in statements.run(driver, statements.update_deadlines, commit.deadlines))
             fenced: frozenset[int] = frozenset()
             operations = commit.operations
-            if len(owned) < len(commit.counters):
-                fenced = frozenset(write.id for write in commit.counters if write.id not in owned)
+            if len(owned) < len(commit.counters) + len(commit.deadlines):
+                written = {write.id for write in commit.counters} | {write.id for write in commit.deadlines}
+                fenced = frozenset(written - owned)
                 operations = [row for row in operations if row.counter_id not in fenced]
             if operations:
                 statements.run(driver, statements.insert_operations, operations)
@@ -198,6 +225,33 @@ class SqlStore:
     def since(self, counter_id: int, seq: int, limit: int) -> list[OperationRecord]:
         statement = select(OPERATION).where(OPERATION.c.counter_id == counter_id, OPERATION.c.seq > seq)
         return [OperationRecord(*row) for row in self._fetch(statement.order_by(OPERATION.c.seq).limit(limit))]
+
+    def due(self, steady: int, wall: int, limit: int) -> list[CounterRecord]:
+        found = []
+        for column, now in ((COUNTER.c.due_at, steady), (COUNTER.c.tick_at, wall)):
+            statement = select(COUNTER).where(column.is_not(None), column <= now).order_by(column).limit(limit)
+            found += [CounterRecord(*row) for row in self._fetch(statement)]
+        return found
+
+    def postpone(self, postponements: Sequence[Postponement]) -> None:
+        with self._transaction() as driver:
+            statements.run(driver, statements.postpone, postponements)
+
+    def after(self, id: int, limit: int) -> list[CounterRecord]:
+        statement = select(COUNTER).where(COUNTER.c.id > id).order_by(COUNTER.c.id).limit(limit)
+        return [CounterRecord(*row) for row in self._fetch(statement)]
+
+    def agree(self, name: str, value: str) -> str:
+        with self._transaction():
+            said = self._fetch(select(NOTE.c.value).where(NOTE.c.name == name))
+            if not said:
+                self._connection.execute(NOTE.insert().values(name=name, value=value))
+        return said[0][0] if said else value
+
+    def note(self, name: str, value: str) -> None:
+        with self._transaction():
+            self._connection.execute(NOTE.delete().where(NOTE.c.name == name))
+            self._connection.execute(NOTE.insert().values(name=name, value=value))
 
     def free(self) -> int | None:
         return self._database.free()

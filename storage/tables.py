@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Integer, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Column, Index, Integer, Text, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 # SQLite only numbers a row by itself when the column is called INTEGER.
 Key = BigInteger().with_variant(Integer, "sqlite")
 
 
+def _pending(name: str, column: str) -> Index:
+    """An index of the rows where `column` is something: a counter without a deadline costs nothing."""
+    there = text(f"{column} IS NOT NULL")
+    return Index(name, column, sqlite_where=there, postgresql_where=there)
+
+
 class Counter(SQLModel, table=True):
     """One counter: its committed state and who may write it.
 
     `epoch` is the number of the present owner, `placed` the version of the placement table by which it became that.
+    `idle_since` is the steady time of the last operation. `due_at` (steady) and `tick_at` (wall) are when its owner has
+    to be asked whether it resets, for inactivity and by schedule. `due_at` may be too early, never too late.
     """
 
     __tablename__ = "counter"
     # AUTOINCREMENT never hands out an id twice, so an owner from a deleted counter's life can never match a new one.
-    __table_args__ = {"sqlite_autoincrement": True}
+    __table_args__ = (
+        _pending("counter_due", "due_at"), _pending("counter_tick", "tick_at"), {"sqlite_autoincrement": True}
+    )  # fmt: skip
 
     id: int | None = Field(default=None, sa_column=Column(Key, primary_key=True, autoincrement=True))
     name: str = Field(sa_column=Column(Text, nullable=False, unique=True))
@@ -29,6 +39,9 @@ class Counter(SQLModel, table=True):
     created_by: str | None = Field(default=None, sa_column=Column(Text))
     policy: str | None = Field(default=None, sa_column=Column(Text))
     placed: int = Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default="0"))
+    idle_since: int | None = Field(default=None, sa_column=Column(BigInteger))
+    due_at: int | None = Field(default=None, sa_column=Column(BigInteger))
+    tick_at: int | None = Field(default=None, sa_column=Column(BigInteger))
 
 
 class Operation(SQLModel, table=True):
@@ -52,3 +65,12 @@ class Operation(SQLModel, table=True):
     operation_id: str = Field(sa_column=Column(Text, nullable=False))
     actor: str | None = Field(default=None, sa_column=Column(Text))
     reason: str | None = Field(default=None, sa_column=Column(Text))
+
+
+class Note(SQLModel, table=True):
+    """Something that the processes of a service have to agree on."""
+
+    __tablename__ = "note"
+
+    name: str = Field(sa_column=Column(Text, primary_key=True))
+    value: str = Field(sa_column=Column(Text, nullable=False))

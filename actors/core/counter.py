@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from actors.core.deadline import target
 from actors.core.policy import VALUE_MAX, Policy
 
 
@@ -93,6 +94,16 @@ class Counter:
         value = self._bounded(wanted)
         if isinstance(value, Refusal):
             return value
+        return self._change(type, amount, value, operation_id, at, actor, reason)
+
+    def reset_itself(self, at: int, reason: str) -> Change:
+        """Nobody has asked for it: the counter was left alone for too long, or its schedule says so."""
+        return self._change("reset", 0, target(self.policy), f"{reason}:{at}:{self.seq}", at, None, reason)
+
+    def _change(
+        self, type: str, amount: int, value: int, operation_id: str, at: int, actor: str | None, reason: str | None
+    ) -> Change:
+        previous = self.value
         self.value = value
         self.seq += 1
         change = Change(self.seq, type, amount, value, previous, at, operation_id, actor, reason)

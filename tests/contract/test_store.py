@@ -101,7 +101,7 @@ def seqs(rows: list[OperationRecord]) -> list[int]:
 class TestClaim:
     def test_a_new_counter_has_nothing_and_epoch_one(self, store: Store) -> None:
         row = claimed(store)
-        assert row == (row.id, "votes", 0, 0, 1, None, None, None, None, 0)
+        assert row == CounterRecord(row.id, "votes", 0, 0, 1, None, None, None, None)
 
     def test_every_claim_is_a_new_epoch_of_the_same_counter(self, store: Store) -> None:
         rows = [claimed(store) for _ in range(4)]
@@ -111,7 +111,7 @@ class TestClaim:
     def test_a_claim_brings_what_was_committed(self, store: Store) -> None:
         row = claimed(store)
         store.commit(Commit([write(row, 5, 2, at=7)], policies=[PolicyWrite(row.id, '{"minimum":-9}', "ann")]))
-        assert claimed(store) == (row.id, "votes", 5, 2, 2, 7, 7, "ann", '{"minimum":-9}', 0)
+        assert claimed(store) == CounterRecord(row.id, "votes", 5, 2, 2, 7, 7, "ann", '{"minimum":-9}')
 
     def test_who_follows_an_older_table_cannot_take_it_back(self, store: Store) -> None:
         [row] = store.claim(["votes"], 7)
@@ -126,7 +126,7 @@ class TestClaim:
     def test_many_at_once_old_and_new(self, store: Store) -> None:
         old = filled(store, "old")
         rows = {row.name: row for row in store.claim(["new", "old", "newer"], 0)}
-        assert rows["old"] == (old.id, "old", 1, 1, 2, 1, 1, None, None, 0)
+        assert rows["old"] == CounterRecord(old.id, "old", 1, 1, 2, 1, 1, None, None)
         assert rows["new"].epoch == rows["newer"].epoch == 1
         assert len({row.id for row in rows.values()}) == 3
 
@@ -187,7 +187,7 @@ class TestCommit:
         row = claimed(store)
         done = Commit([write(row, 3, 2, at=50)], [operation(row, 1), operation(row, 2, value=3)])
         assert store.commit(done) == frozenset()
-        assert store.read(["votes"]) == {"votes": (row.id, "votes", 3, 2, 1, 50, 50, None, None, 0)}
+        assert store.read(["votes"]) == {"votes": CounterRecord(row.id, "votes", 3, 2, 1, 50, 50, None, None)}
         assert store.since(row.id, 0, 10) == list(done.operations)
 
     def test_created_at_stays_and_updated_at_moves(self, store: Store) -> None:
@@ -331,7 +331,7 @@ class TestDeletion:
         commit = Commit([write(row, 1, 1)], [operation(row, 1)], [PolicyWrite(row.id, "{}", "ann")], [row.id])
         assert store.commit(commit) == frozenset()
         assert store.read(["votes"]) == {}
-        assert claimed(store)[1:] == ("votes", 0, 0, 1, None, None, None, None, 0)
+        assert claimed(store) == CounterRecord(row.id + 1, "votes", 0, 0, 1, None, None, None, None)
 
     def test_an_id_is_never_used_again(self, backend: Memory | Sqlite) -> None:
         store = backend.open()
@@ -473,7 +473,9 @@ class TestAFile:
         store.commit(Commit([write(row, 2, 2, at=5)], rows, [PolicyWrite(row.id, '{"maximum":9}', "ann")]))
         store.close()
         again = sqlite.open()
-        assert again.read(["votes"])["votes"] == (row.id, "votes", 2, 2, 1, 5, 5, "ann", '{"maximum":9}', 0)
+        assert again.read(["votes"])["votes"] == CounterRecord(
+            row.id, "votes", 2, 2, 1, 5, 5, "ann", '{"maximum":9}'
+        )
         assert again.since(row.id, 0, 9) == rows
         assert claimed(again).epoch == 2
 

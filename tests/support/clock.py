@@ -19,15 +19,22 @@ class HandClock:
     def monotonic(self) -> float:
         return self.ms / 1000
 
+    def steady_ms(self) -> int:
+        return self.ms
+
 
 class LoopClock:
-    """Shows the time of a loop whose clock jumps."""
+    """Shows the time of a loop whose clock jumps. `wrong_ms` is how far off its wall clock is."""
 
     def __init__(self, loop: JumpingLoop) -> None:
         self._loop = loop
+        self.wrong_ms = 0
 
     def now_ms(self) -> int:
-        return NEW_YEAR_2025 + int(self._loop.time() * 1000)
+        return self.steady_ms() + self.wrong_ms
 
     def monotonic(self) -> float:
         return self._loop.time()
+
+    def steady_ms(self) -> int:
+        return NEW_YEAR_2025 + round(self._loop.time() * 1000)

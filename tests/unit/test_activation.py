@@ -166,7 +166,7 @@ class TestRound:
         activation = Activation(OLD, ROWS)
         before = activation.shown
         change = applied(activation)
-        assert activation.write(3_000) == (7, 3, 13, 10, 3_000)
+        assert activation.write(3_000) == (7, 3, 13, 10, 3_000, 2_000)
         metadata, _ = activation.encode(change, AT)
         assert activation.shown is before
         activation.settle(metadata, AT)

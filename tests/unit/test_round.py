@@ -736,6 +736,7 @@ class TestPolicies:
             await s.call(operation("create", 0, policy={"maximum": 9, "initial": 4}))
             [answer] = await s.call(operation("configure", 0, policy={"on_limit": "reject", "minimum": 3}))
             policy = {"minimum": 3, "maximum": 9, "on_limit": "reject", "initial": 4}
+            policy |= {"reset_after": None, "reset_schedule": None, "reset_to": None, "missed": "once"}
             assert answer == (Status.OK, {"success": True, "name": "votes", "policy": policy})
             [answer] = await s.call(operation("configure", 0, policy={"maximum": None}))
             assert answer[1]["policy"] == policy | {"maximum": None}
