@@ -365,12 +365,14 @@ def test_who_is_connected_and_with_what(service: Service, http: httpx.Client, co
             answer = other.ask(type="setAttachment", attachment=[1, "two"], id="a")
             assert (answer["type"], answer["id"]) == ("setAttachmentResult", "a")
             seen = post(http, "getSessions", name=counter)
-            assert (seen["name"], seen["count"]) == (counter, len(listeners) + 1)
             sessions: Any = seen["sessions"]
+            # At least: to have one on every gateway it can take more than one for each.
+            assert (seen["name"], seen["count"]) == (counter, len(sessions))
+            assert len(sessions) >= len(listeners) + 1
             assert all(TIMESTAMP.fullmatch(each["subscribedAt"]) for each in sessions)
             by_id = {each["id"]: (each["events"], each["attachment"]) for each in sessions}
             assert by_id.pop(answer["result"]["session"]) == (None, [1, "two"])
-            assert list(by_id.values()) == [(["reset"], {"nick": "Ada"})] * len(listeners)
+            assert list(by_id.values()) == [(["reset"], {"nick": "Ada"})] * (len(sessions) - 1)
         assert len(post(http, "getSessions", name=counter, limit=1)["sessions"]) == 1  # type: ignore[arg-type]
     metadata = http.post("/rpc/counter.getMetadata", json={"name": counter})
     assert metadata.status_code == 404, "asking makes no counter"
