@@ -63,6 +63,7 @@ class HostActor:
             tcp = f"{address}:{servers[1].sockets[0].getsockname()[1]}"
         self._servers = servers
         self._entry = HostEntry(id, incarnation, ray.get_runtime_context().get_node_id(), str(path), tcp, dedicated)
+        self._retiring = False
         self._directory.subscribe(self._follow)
         self._tasks: set[asyncio.Task[None]] = set()
         for work in (self._register(), self._directory.follow(), self._tell_activity()):
@@ -91,7 +92,7 @@ class HostActor:
     def _follow(self) -> None:
         placement = self._directory.placement
         self._host.place(placement)
-        if placement.hosts.get(self._entry.id) != self._entry:
+        if placement.hosts.get(self._entry.id) != self._entry and not self._retiring:
             # Somebody took us for dead. Our epochs are worth nothing any more; ask to be let in again.
             self._spawn(self._register())
 
@@ -120,6 +121,7 @@ class HostActor:
 
     async def retire(self, table: Table) -> None:
         """Let go of everything: `table` leaves this host out. Returns when what was begun is finished."""
+        self._retiring = True
         self._directory.take(table)
         await self._host.finished()
         for server in self._servers:

@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-FLOOR = 200.0  # Operations per second. Below it nobody deserves a process: a shared host does a hundred times as many.
+# Operations per second. Below it nobody deserves a process: that costs a tenth of a CPU, as much as the counter itself.
+FLOOR = 1_000.0
+SHARE = 1 / 8  # Of all operations. One of many equals gains nothing by itself: its host has as much to do as before.
 LOWER_FLOOR = FLOOR / 4  # Whoever has a process keeps it down to here: a rate that halves now and then is still hot.
-HOT_S = 3.0  # So long above the floor before a process is started: longer than a burst, which would be over by then.
+HOT_S = 3.0  # So long hot enough before a process is started: longer than a burst, which would be over by then.
 COOL_S = 30.0  # So long below the lower floor before it is ended: waiting costs memory only, a mistake costs a start.
 BETTER = 2.0  # A challenger has to be so many times hotter than the coolest: rates that swing change no places.
 MOVES_MAX = 2  # That many come and that many go in a round: a second of starting keeps all of two CPUs busy.
@@ -23,7 +25,7 @@ class Standing:
     """What has to be remembered from one round to the next."""
 
     seated: Mapping[str, float | None]  # Who has a host, and since when it has been cool; None: it is not.
-    rising: Mapping[str, float]  # Who has none, and since when it has been above the floor.
+    rising: Mapping[str, float]  # Who has none, and since when it has been hot enough for one.
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ def rank(standing: Standing, rates: Mapping[str, float], places: int, now: float
     seated: dict[str, float | None] = {}
     for name, since in standing.seated.items():
         seated[name] = None if rates.get(name, 0.0) >= LOWER_FLOOR else now if since is None else since
-    hot = [name for name, each in rates.items() if each >= FLOOR and name not in seated]
+    enough = max(FLOOR, SHARE * sum(rates.values()))
+    hot = [name for name, each in rates.items() if each >= enough and name not in seated]
     rising = {name: standing.rising.get(name, now) for name in hot}
 
     cooled = [name for name, since in seated.items() if since is not None and now - since >= COOL_S]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.core.ranking import BETTER, COOL_S, FLOOR, HOT_S, LOWER_FLOOR, MOVES_MAX, Standing, Verdict, rank
+from actors.core.ranking import BETTER, COOL_S, FLOOR, HOT_S, LOWER_FLOOR, MOVES_MAX, SHARE, Standing, Verdict, rank
 
 NAMES = st.sampled_from("abcdefgh")
 RATES = st.dictionaries(NAMES, st.floats(0, 20 * FLOOR), max_size=8)
@@ -59,6 +59,10 @@ class TestGetting:
 
     def test_nobody_below_the_floor_gets_one(self) -> None:
         assert Rounds().run(60, a=0.99, b=0.99) == []
+
+    def test_one_of_many_equals_gets_none(self) -> None:
+        assert Rounds().run(60, **{f"n{number}": 5.0 for number in range(int(1 / SHARE) + 1)}) == []
+        assert len(Rounds().run(60, **{f"n{number}": 5.0 for number in range(int(1 / SHARE))})) == 1
 
     def test_the_hottest_come_first_and_few_at_a_time(self) -> None:
         rounds = Rounds(places=3)
@@ -153,7 +157,8 @@ def test_steady_rates_come_to_rest_with_the_hottest_seated(
         rounds.round(rates)
     assert rounds.history == []
     inside = [rates.get(name, 0.0) for name in rounds.seated]
-    outside = [rate for name, rate in rates.items() if name not in rounds.seated and rate >= FLOOR]
+    enough = max(FLOOR, SHARE * sum(rates.values()))
+    outside = [rate for name, rate in rates.items() if name not in rounds.seated and rate >= enough]
     assert len(inside) <= places
     assert all(rate >= LOWER_FLOOR for rate in inside)
     if outside and places:
@@ -174,6 +179,8 @@ def test_rates_that_swing_a_little_move_nobody(
     outside = [rate for name, rate in rates.items() if name not in settled]
     if inside and outside and max(outside) * swing >= BETTER * min(inside) / swing:
         return  # So far apart that they may well change places.
+    if outside and max(outside) * swing >= SHARE * sum(rates.values()) / swing and len(settled) < places:
+        return  # So near the share that it may well come to it.
     for _ in range(10):
         rounds.round({name: rate * data.draw(st.floats(1 / swing, swing)) for name, rate in rates.items()})
     assert rounds.seated == settled
