@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from actors.core.ranking import FLOOR
+
 
 @dataclass(frozen=True, slots=True)
 class ActorSettings:
@@ -18,5 +20,6 @@ class ActorSettings:
     hosts: int = 1  # Shared hosts, until somebody asks for more or fewer.
     dedicate_all: bool = False  # Every awake counter has a host of its own.
     dedicated: int = 0  # So many of the busiest counters have a host of their own.
+    dedicated_from: float = FLOOR  # Operations per second below which none does.
     hibernate_after: float = 10.0  # Seconds without an operation after which a counter leaves memory.
     max_resident: int = 100_000  # Counters in the memory of one host; above it the least recently used sleep first.

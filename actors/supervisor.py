@@ -259,7 +259,7 @@ class Supervisor:
             for name, rate in told.items() if now - at < STALE_S else ():
                 rates[name] = rates.get(name, 0.0) + rate
         free = {name: rate for name, rate in rates.items() if _own(name) not in self._ending}
-        verdict = rank(self._standing, free, self._settings.dedicated, now)
+        verdict = rank(self._standing, free, self._settings.dedicated, now, self._settings.dedicated_from)
         self._dismiss(verdict.loses)
         self._standing = verdict.standing
         self._seat(verdict.gets)

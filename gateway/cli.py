@@ -44,6 +44,7 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="N|all",
         help="the N busiest counters have a Ray actor of their own; all: each awake one (the number of CPUs)",
     )
+    serve.add_argument("--dedicated-from", metavar="N", help="that busy: so many operations a second (1000)")
     serve.add_argument("--hibernate-after", metavar="T", help="idle counters leave memory: 500ms, 10s, 2m (10s)")
     serve.add_argument("--max-resident", metavar="N", help="counters in the memory of one host (100000)")
     serve.add_argument("--dashboard", action="store_const", const=True, help="start Ray's dashboard too")

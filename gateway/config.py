@@ -37,6 +37,7 @@ class Settings:
     gateways: int = 1
     hosts: int = 1
     dedicated: str = str(CPUS)  # How many of the busiest counters have a host of their own; all: each awake one.
+    dedicated_from: int = 1_000  # Operations per second. Below it no counter gets a host of its own for being busy.
     hibernate_after: float = 10.0  # Seconds without an operation after which a counter leaves memory.
     max_resident: int = 100_000  # Counters in the memory of one host; above it the least recently used sleep first.
     dashboard: bool = False
@@ -137,6 +138,8 @@ def _check(settings: Settings) -> None:
         raise ConfigError(f"--dedicated: {settings.dedicated!r} is neither a number nor all")
     if settings.dedicate_most > DEDICATED_MAX:
         raise ConfigError(f"--dedicated: {settings.dedicated} is not between 0 and {DEDICATED_MAX}")
+    if not settings.dedicated_from >= 1:
+        raise ConfigError("--dedicated-from: 0 operations a second are not busy; --dedicated all is for every counter")
     if not 0.001 <= settings.hibernate_after <= 1e9:
         raise ConfigError(f"--hibernate-after: {settings.hibernate_after:g} s is not between 1ms and 1e9 s")
     if not 1 <= settings.max_resident <= RESIDENT_MAX:

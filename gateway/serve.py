@@ -91,6 +91,7 @@ def serve(settings: Settings) -> int:
                 clustered=settings.address != "local",
                 dedicate_all=settings.dedicate_all,
                 dedicated=settings.dedicate_most,
+                dedicated_from=settings.dedicated_from,
                 hibernate_after=settings.hibernate_after,
                 max_resident=settings.max_resident,
             )

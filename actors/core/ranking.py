@@ -13,9 +13,9 @@ from dataclasses import dataclass
 # Operations per second. Below it nobody deserves a process: that costs a tenth of a CPU, as much as the counter itself.
 FLOOR = 1_000.0
 SHARE = 1 / 8  # Of all operations. One of many equals gains nothing by itself: its host has as much to do as before.
-LOWER_FLOOR = FLOOR / 4  # Whoever has a process keeps it down to here: a rate that halves now and then is still hot.
+KEEPS = 1 / 4  # Whoever has a process keeps it down to this share of the floor: what halves now and then is still hot.
 HOT_S = 3.0  # So long hot enough before a process is started: longer than a burst, which would be over by then.
-COOL_S = 30.0  # So long below the lower floor before it is ended: waiting costs memory only, a mistake costs a start.
+COOL_S = 30.0  # So long below that before it is ended: waiting costs memory only, a mistake costs a start.
 BETTER = 2.0  # A challenger has to be so many times hotter than the coolest: rates that swing change no places.
 MOVES_MAX = 2  # That many come and that many go in a round: a second of starting keeps all of two CPUs busy.
 
@@ -37,7 +37,9 @@ class Verdict:
     loses: tuple[str, ...]
 
 
-def rank(standing: Standing, rates: Mapping[str, float], places: int, now: float) -> Verdict:
+def rank(
+    standing: Standing, rates: Mapping[str, float], places: int, now: float, floor: float = FLOOR
+) -> Verdict:
     """Decide about one round. `rates` are operations per second, by name; who is missing has none."""
 
     def rate(name: str) -> tuple[float, str]:
@@ -45,8 +47,8 @@ def rank(standing: Standing, rates: Mapping[str, float], places: int, now: float
 
     seated: dict[str, float | None] = {}
     for name, since in standing.seated.items():
-        seated[name] = None if rates.get(name, 0.0) >= LOWER_FLOOR else now if since is None else since
-    enough = max(FLOOR, SHARE * sum(rates.values()))
+        seated[name] = None if rates.get(name, 0.0) >= KEEPS * floor else now if since is None else since
+    enough = max(floor, SHARE * sum(rates.values()))
     hot = [name for name, each in rates.items() if each >= enough and name not in seated]
     rising = {name: standing.rising.get(name, now) for name in hot}
 

@@ -57,7 +57,7 @@ async def under_load(
 
 
 def test_the_hottest_move_to_hosts_of_their_own_and_those_end_when_it_is_over() -> None:
-    with Service(hosts=1, gateways=1, dedicated=2).start() as service:
+    with Service(hosts=1, gateways=1, dedicated=2, dedicated_from=20).start() as service:
         names = ["hot-a", "hot-b"]
 
         async def wait(_: Ledger) -> None:
@@ -122,7 +122,7 @@ def test_a_frozen_host_is_replaced_although_it_was_the_only_one() -> None:
 
 
 def test_the_supervisor_may_die() -> None:
-    with Service(hosts=2, gateways=1, dedicated=1).start() as service:
+    with Service(hosts=2, gateways=1, dedicated=1, dedicated_from=20).start() as service:
         names = ["hot", *(f"warm-{number}" for number in range(10))]
         after = 0
 

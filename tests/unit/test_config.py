@@ -60,9 +60,10 @@ class TestPrecedence:
         self, name: str, toml: Write, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         numbers = {"port": "81", "gateways": "2", "hosts": "3", "max_resident": "4", "dashboard": "true"}
+        numbers["dedicated_from"] = "5"
         text = {**numbers, "dedicated": "all", "hibernate_after": "2m"}.get(name, "x")
         values: dict[str, Any] = {"port": 81, "gateways": 2, "hosts": 3, "dashboard": True, "allowed_origins": ("x",)}
-        values |= {"max_resident": 4, "hibernate_after": 120.0}
+        values |= {"max_resident": 4, "dedicated_from": 5, "hibernate_after": 120.0}
         given: dict[str, Any] = {name: values.get(name, text)}
         expected = dataclasses.replace(Settings(), **given)
         assert read({name: text}) == expected
@@ -129,6 +130,9 @@ class TestValues:
     @pytest.mark.parametrize("count", ["0", "-1", "many", "99999999", ""])
     def test_a_bad_number_of_resident_counters(self, count: str) -> None:
         assert "--max-resident" in refused({"max_resident": count})
+
+    def test_a_counter_that_is_never_used_is_not_busy(self) -> None:
+        assert "--dedicated-from" in refused({"dedicated_from": "0"})
 
     @pytest.mark.parametrize("text", ["true", "True", "1", "yes", "YES"])
     def test_yes(self, text: str) -> None:

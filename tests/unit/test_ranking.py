@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.core.ranking import BETTER, COOL_S, FLOOR, HOT_S, LOWER_FLOOR, MOVES_MAX, SHARE, Standing, Verdict, rank
+from actors.core.ranking import BETTER, COOL_S, FLOOR, HOT_S, KEEPS, MOVES_MAX, SHARE, Standing, Verdict, rank
 
 NAMES = st.sampled_from("abcdefgh")
 RATES = st.dictionaries(NAMES, st.floats(0, 20 * FLOOR), max_size=8)
@@ -72,6 +72,11 @@ class TestGetting:
     def test_without_places_nobody_gets_one(self) -> None:
         assert Rounds(places=0).run(60, a=100) == []
 
+    def test_the_floor_may_be_another(self) -> None:
+        hot = Standing({}, {"a": 0.0})
+        assert rank(hot, {"a": 5.0}, 1, HOT_S, floor=5.0).gets == ("a",)
+        assert rank(hot, {"a": 5.0}, 1, HOT_S, floor=5.1).gets == ()
+
 
 class TestKeeping:
     def test_it_is_kept_through_a_pause(self) -> None:
@@ -84,7 +89,7 @@ class TestKeeping:
     def test_it_is_lost_by_who_stays_cool(self) -> None:
         rounds = Rounds()
         rounds.run(10, a=4)
-        assert rounds.run(60, a=LOWER_FLOOR / FLOOR * 0.99) == [(10 + COOL_S, (), ("a",))]
+        assert rounds.run(60, a=KEEPS * 0.99) == [(10 + COOL_S, (), ("a",))]
 
     def test_a_rate_between_the_floors_neither_gets_nor_loses_one(self) -> None:
         assert Rounds(a=None).run(100, a=0.5, b=0.5) == []
@@ -160,7 +165,7 @@ def test_steady_rates_come_to_rest_with_the_hottest_seated(
     enough = max(FLOOR, SHARE * sum(rates.values()))
     outside = [rate for name, rate in rates.items() if name not in rounds.seated and rate >= enough]
     assert len(inside) <= places
-    assert all(rate >= LOWER_FLOOR for rate in inside)
+    assert all(rate >= KEEPS * FLOOR for rate in inside)
     if outside and places:
         assert len(inside) == places
         assert max(outside) < BETTER * min(inside)
