@@ -2,8 +2,8 @@
 
     python -m tests.faults.hibernation
 
-Empty means: a host that has run as many other counters before, all of which sleep. So what Python keeps for itself, once
-it has had it, is not counted; what a sleeping counter leaves behind is.
+Empty means: hosts that have run as many other counters before, all of which sleep. So what Python keeps for itself,
+once it has had it, is not counted; what a sleeping counter leaves behind is.
 """
 
 from __future__ import annotations
