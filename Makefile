@@ -29,7 +29,7 @@ check: lint types unit ## lint, types and unit tests: what to run before a commi
 lint: $(INSTALLED) ## ruff
 	@$(BIN)/ruff check .
 
-types: $(INSTALLED) ## mypy --strict on the three rooms
+types: $(INSTALLED) ## mypy --strict on the three rooms and the Python client
 	@$(BIN)/mypy
 
 unit: $(INSTALLED)
@@ -57,10 +57,10 @@ clean: ## remove what make and the tools made
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis tests/integration/orpc/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(INSTALLED): pyproject.toml requirements.lock | $(BIN)/python
+$(INSTALLED): pyproject.toml clients/python/pyproject.toml requirements.lock | $(BIN)/python
 	@echo "installing into $(VENV)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable . --editable clients/python
 	@touch $@
 
 $(BIN)/uv: | $(BIN)/python

@@ -1,0 +1,96 @@
+"""The Python client of Durable Counters.
+
+    async with CounterClient("http://127.0.0.1:8094") as counters:
+        await counters.increment("votes")
+        async for event in counters.watch("votes"):
+            print(event.value)
+
+client      CounterClient: every procedure, and watch
+sync        SyncCounterClient: the same for scripts, without asyncio
+records     what the service says, as types
+errors      what can go wrong, as types
+watch       what somebody who watches reads
+socket      the WebSocket; http: the other door; address: where they are
+core/       what the client decides: no sockets, no clock, no chance
+"""
+
+from counters_client.client import CounterClient
+from counters_client.core.connection import Limits, State
+from counters_client.core.metrics import Metrics
+from counters_client.core.retry import Backoff
+from counters_client.errors import (
+    CircuitOpen,
+    ClientClosed,
+    CounterError,
+    Forbidden,
+    Invalid,
+    LimitReached,
+    NotFound,
+    OutboxFull,
+    OutOfRange,
+    Refused,
+    ServiceFailed,
+    TimedOut,
+    TooManyRequests,
+    Unauthorized,
+    Unavailable,
+    UnexpectedAnswer,
+    Unreachable,
+)
+from counters_client.records import (
+    AwakeCounter,
+    Enriched,
+    Event,
+    HistoryItem,
+    Listed,
+    Metadata,
+    Page,
+    Policy,
+    PolicyChanges,
+    Position,
+    SessionInfo,
+    Sessions,
+    Synced,
+)
+from counters_client.sync import SyncCounterClient
+from counters_client.watch import Watch
+
+__all__ = [
+    "AwakeCounter",
+    "Backoff",
+    "CircuitOpen",
+    "ClientClosed",
+    "CounterClient",
+    "CounterError",
+    "Enriched",
+    "Event",
+    "Forbidden",
+    "HistoryItem",
+    "Invalid",
+    "LimitReached",
+    "Limits",
+    "Listed",
+    "Metadata",
+    "Metrics",
+    "NotFound",
+    "OutOfRange",
+    "OutboxFull",
+    "Page",
+    "Policy",
+    "PolicyChanges",
+    "Position",
+    "Refused",
+    "ServiceFailed",
+    "SessionInfo",
+    "Sessions",
+    "State",
+    "SyncCounterClient",
+    "Synced",
+    "TimedOut",
+    "TooManyRequests",
+    "Unauthorized",
+    "Unavailable",
+    "UnexpectedAnswer",
+    "Unreachable",
+    "Watch",
+]

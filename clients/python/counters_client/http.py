@@ -1,0 +1,114 @@
+"""A running service, asked over HTTP: procedures, again where that can help, and never applied twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import httpx
+import msgspec
+
+from counters_client.core.breaker import Breaker
+from counters_client.core.metrics import Metrics
+from counters_client.core.retry import Backoff, Failure, refused, unreachable
+from counters_client.errors import CircuitOpen, CounterError, UnexpectedAnswer
+
+ATTEMPTS_MAX = 5
+
+T = TypeVar("T")
+
+
+class Http:
+    """See the module. A call begins no attempt later than `answer_s` after its first; `jitter` is from 0 to 1."""
+
+    def __init__(
+        self,
+        url: str,
+        breaker: Breaker,
+        metrics: Metrics,
+        backoff: Backoff,
+        answer_s: float,
+        jitter: Callable[[], float],
+    ) -> None:
+        self._url = url
+        self._breaker = breaker
+        self._metrics = metrics
+        self._backoff = backoff
+        self._answer_s = answer_s
+        self._jitter = jitter
+        self._http = httpx.AsyncClient(timeout=answer_s)
+
+    async def close(self) -> None:
+        """Close its connections."""
+        await self._http.aclose()
+
+    async def call(
+        self,
+        procedure: str,
+        input: Mapping[str, Any],
+        shape: type[T],
+        key: str | None = None,
+        timeout_s: float | None = None,
+    ) -> T:
+        """Call `counter.increment`, for one. What changes something needs a `key`, so that it can be repeated.
+
+        Raises CounterError.
+        """
+        now = asyncio.get_running_loop().time
+        until = now() + self._answer_s
+        applied_perhaps = False
+        last: CounterError | None = None
+        attempt = 1
+        while True:
+            if not self._breaker.admits(now()):
+                error = CircuitOpen("the service does not answer; not asked", applied_perhaps=applied_perhaps)
+                raise error from last
+            outcome = await self._once(procedure, input, key, timeout_s)
+            if isinstance(outcome, Failure) and outcome.away:
+                self._breaker.failed(now())
+            else:
+                self._breaker.succeeded()
+            if not isinstance(outcome, Failure):
+                return _shaped(outcome, shape)
+            last = outcome.error
+            applied_perhaps |= last.applied_perhaps and key is not None
+            pause_s = outcome.pause_s(self._backoff, attempt, self._jitter())
+            if not outcome.again or attempt >= ATTEMPTS_MAX or now() + pause_s >= until:
+                # A later answer that nothing was done says nothing of the earlier attempts.
+                last.applied_perhaps = applied_perhaps and last.retryable
+                raise last
+            self._metrics.retries += 1
+            await asyncio.sleep(pause_s)
+            attempt += 1
+
+    async def _once(
+        self, procedure: str, input: Mapping[str, Any], key: str | None, timeout_s: float | None
+    ) -> bytes | Failure:
+        self._metrics.requests += 1
+        headers = {} if key is None else {"idempotency-key": key}
+        timeout: Any = httpx.USE_CLIENT_DEFAULT if timeout_s is None else timeout_s
+        try:
+            answer = await self._http.post(
+                f"{self._url}/rpc/{procedure}", json=input, headers=headers, timeout=timeout
+            )
+        except httpx.RequestError as error:
+            failure = unreachable(why(error))
+            # Whoever was not reached has not done anything.
+            failure.error.applied_perhaps = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+            return failure
+        if answer.is_success:
+            return answer.content
+        return refused(answer.status_code, answer.headers, answer.content)
+
+
+def _shaped(body: bytes, shape: type[T]) -> T:
+    try:
+        return msgspec.json.decode(body, type=shape)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UnexpectedAnswer(f"this is not what a counters service answers: {error}") from error
+
+
+def why(error: BaseException) -> str:
+    """Why a connection failed, in words."""
+    return str(error).strip() or type(error).__name__

@@ -1,0 +1,154 @@
+"""What the service says, as types. Field names are those of docs/wire.md in Python's spelling; times are in UTC."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal, NamedTuple, TypedDict
+
+import msgspec
+
+
+class Record(msgspec.Struct, frozen=True, rename="camel"):
+    """Base of what comes in. A field that is not known here is left out, so an older client reads a newer service."""
+
+
+class Position(NamedTuple):
+    """A place in the stream of a counter: its life (`metadata.id`), and how many operations it has seen in it."""
+
+    life: int
+    seq: int
+
+
+class Metadata(Record, frozen=True):
+    """A counter. One that was never written has id 0 and no times."""
+
+    id: int
+    name: str
+    value: int
+    created_at: datetime | None
+    updated_at: datetime | None
+    operation_count: int
+
+
+class HistoryItem(Record, frozen=True):
+    """One operation that was applied; `operation` reads `increment(1)`, `id` is the operation count after it."""
+
+    id: int
+    operation: str
+    previous_value: int
+    new_value: int
+    timestamp: datetime
+
+
+class Enriched(Record, frozen=True):
+    """A counter after an operation, with its newest five operations."""
+
+    name: str
+    value: int
+    previous_value: int
+    metadata: Metadata
+    latest_history: list[HistoryItem]
+    timestamp: datetime
+
+
+EventType = Literal["increment", "decrement", "setValue", "reset", "snapshot"]
+OperationType = Literal["increment", "decrement", "setValue", "reset"]
+
+
+class Event(Record, frozen=True):
+    """What happened to a counter, or (`snapshot`) how it stands.
+
+    `operations` is more than 1 for an event that stands for several: `previous_value` is that before the first.
+    `reason` of a reset is `manual`, `deleted`, …; a setValue by `sync` has the reason `sync`.
+    """
+
+    type: EventType
+    value: int
+    metadata: Metadata
+    timestamp: datetime
+    previous_value: int | None = None
+    reason: str | None = None
+    operations: int = 1
+
+    @property
+    def name(self) -> str:
+        """The counter."""
+        return self.metadata.name
+
+    @property
+    def position(self) -> Position:
+        """Where the stream stands after this event; `watch(…, since=…)` goes on from there."""
+        return Position(self.metadata.id, self.metadata.operation_count)
+
+
+class PolicyChanges(TypedDict, total=False):
+    """The parts of a policy that are to be set."""
+
+    minimum: int
+    maximum: int | None
+    on_limit: Literal["clamp", "reject"]
+    initial: int
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """The bounds of a counter, and what happens at them."""
+
+    minimum: int
+    maximum: int | None
+    on_limit: Literal["clamp", "reject"]
+    initial: int
+
+
+class Listed(Record, frozen=True):
+    """A counter in a list."""
+
+    name: str
+    value: int
+    created_at: datetime
+    updated_at: datetime
+    created_by: str | None = None
+
+
+class Page(Record, frozen=True):
+    """Some counters by name. `cursor` leads to the next page; without one this was the last."""
+
+    counters: list[Listed]
+    count: int
+    cursor: str | None = None
+
+
+class SessionInfo(Record, frozen=True):
+    """Somebody who listens to a counter."""
+
+    id: str
+    subscribed_at: datetime
+    events: list[OperationType] | None
+    attachment: Any
+
+
+class Sessions(Record, frozen=True):
+    """Who listens to a counter: how many, and the first of them."""
+
+    name: str
+    count: int
+    sessions: list[SessionInfo]
+
+
+class Synced(Record, frozen=True):
+    """What a sync found and set."""
+
+    old_count: int
+    new_count: int
+    difference: int
+
+
+class AwakeCounter(Record, frozen=True):
+    """A counter that is in the memory of a host."""
+
+    name: str
+    host: str
+    dedicated: bool
+    epoch: int
+    awake_since: datetime
+    ops_per_s: float
+    sessions: int
