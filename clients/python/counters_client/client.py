@@ -68,9 +68,9 @@ class _Attached(msgspec.Struct):
 class CounterClient:
     """A counters service, for as long as the `async with` block lasts.
 
-    Operations and events share one WebSocket, which is opened when the first of them is wanted and comes back by itself.
-    Questions, and operations with a `key` of yours, go over HTTP. Whatever is lost on the way is sent again, and applied
-    once. Every method raises CounterError.
+    Operations and events share one WebSocket, which is opened when the first of them is wanted and comes back by
+    itself. Questions, and operations with a `key` of yours, go over HTTP. Whatever is lost on the way is sent again, and
+    applied once. Every method raises CounterError.
 
     `events` and `rate` are what the service is to send of what is watched: only these types, at most so many a second.
     `attachment` is what others are told of this client. `on_state` is called at each change of `state`.
@@ -137,8 +137,8 @@ class CounterClient:
     def watch(self, *names: str, since: Mapping[str, Position] | None = None) -> Watch:
         """The events of these counters: of each a snapshot first, then every one.
 
-        With `since` it goes on after that place instead, as far as the service remembers, else with a snapshot. A reader
-        that is more than 1,000 events behind gets joined ones.
+        With `since` it goes on after that place instead, as far as the service remembers, else with a snapshot. A
+        reader that is more than 1,000 events behind gets joined ones.
         """
         return self._open_socket().watch(names, since or {})
 
