@@ -54,7 +54,7 @@ lock: $(BIN)/uv ## pin the dependencies anew
 install: $(INSTALLED) ## make .venv, without running anything
 
 clean: ## remove what make and the tools made
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis tests/integration/orpc/node_modules
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis tests/integration/orpc/node_modules clients/js/node_modules clients/js/dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml clients/python/pyproject.toml requirements.lock | $(BIN)/python

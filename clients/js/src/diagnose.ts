@@ -1,0 +1,41 @@
+// Why no WebSocket comes about. A browser does not say, so HTTP is asked.
+
+import { httpUrl } from "./address.js";
+
+/** `offline`: this device has no network. `unreachable`: nobody answers. `unavailable`: the service says it cannot.
+ * `blocked`: the service is well over HTTP, so something on the way does not let WebSockets through.
+ * `refused`: the service does not want us. `redirected`: something else answers, a login page for example. */
+export type ProblemKind = "offline" | "unreachable" | "unavailable" | "blocked" | "refused" | "redirected";
+
+export interface Problem {
+  kind: ProblemKind;
+  /** For a person to read. */
+  message: string;
+}
+
+const MESSAGES: Record<ProblemKind, string> = {
+  offline: "This device is offline.",
+  unreachable: "The service does not answer.",
+  unavailable: "The service is not available at the moment.",
+  blocked: "The service is there, but something on the way, such as a proxy, blocks WebSocket connections.",
+  refused: "The service refuses this connection.",
+  redirected: "Something else answers in place of the service. Perhaps the network wants you to sign in.",
+};
+
+export const problem = (kind: ProblemKind): Problem => ({ kind, message: MESSAGES[kind] });
+
+/** Ask the WebSocket route over plain HTTP: a service that is well answers 426. */
+export async function diagnose(url: string | undefined, ask: typeof fetch, timeout: number): Promise<Problem> {
+  if (globalThis.navigator?.onLine === false) return problem("offline");
+  try {
+    const { status, type } = await ask(`${httpUrl(url)}/ws`, {
+      redirect: "manual", cache: "no-store", signal: AbortSignal.timeout(timeout),
+    });
+    if (status === 426) return problem("blocked");
+    if (type === "opaqueredirect" || (status >= 300 && status < 400)) return problem("redirected");
+    if (status === 401 || status === 403) return problem("refused");
+    return problem(status >= 500 ? "unavailable" : "redirected");
+  } catch {
+    return problem("unreachable");
+  }
+}
