@@ -13,6 +13,7 @@ from uuid import uuid4
 import ray
 
 from actors import logs
+from actors.clock import SystemClock
 from actors.directory import RayDirectory
 from actors.errors import Unavailable
 from actors.host import Host
@@ -39,16 +40,19 @@ class HostActor:
         incarnation = uuid4().hex
         loop = asyncio.get_running_loop()
         self._directory = RayDirectory()
+        store = await opened(settings.database)
         self._host = Host(
             id,
-            await _opened(settings.database),
+            store,
+            SystemClock(store.agree),
             hibernate_after=settings.hibernate_after,
             max_resident=settings.max_resident,
+            policies=settings.policies,
             on_asleep=self._end_soon if dedicated is not None and settings.dedicate_all else None,
             on_newer=self._directory.seen,
         )
         self._task = loop.create_task(self._host.run())
-        self._task.add_done_callback(_die_with)
+        self._task.add_done_callback(die_with)
 
         def end() -> HostEnd:
             return HostEnd(self._host, id, settings.secret)
@@ -173,7 +177,7 @@ class HostActor:
         return self._entry.dedicated
 
 
-async def _opened(database: str) -> SqlStore:
+async def opened(database: str) -> SqlStore:
     """The store, however long it takes: an actor whose constructor fails is never started again by Ray."""
     while True:
         try:
@@ -183,8 +187,8 @@ async def _opened(database: str) -> SqlStore:
             await asyncio.sleep(OPEN_AGAIN_S)
 
 
-def _die_with(task: asyncio.Task[None]) -> None:
-    """A host whose loop has ended by a bug of ours must not linger: Ray starts it again, from storage."""
+def die_with(task: asyncio.Task[None]) -> None:
+    """A process whose loop has ended by a bug of ours must not linger: Ray starts it again, from storage."""
     if not task.cancelled():
-        log.critical("action=host_broken error=%r", task.exception(), exc_info=task.exception())
+        log.critical("action=broken error=%r", task.exception(), exc_info=task.exception())
         os._exit(70)

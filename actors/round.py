@@ -203,9 +203,10 @@ class Round:
         if not activation.created_at and activation.name not in self._touched:
             return encoding.expired(False, 0)
         self._moved[activation.name] = activation
-        reason = verdict(
-            counter.policy, counter.value, activation.idle_since, activation.deadlines.tick_at, self._now
-        )
+        due_at, tick_at = activation.deadlines
+        reason = verdict(counter.policy, counter.value, activation.idle_since, tick_at, self._now)
+        if tick_at is not None and tick_at <= self._now.wall:
+            activation.deadlines = Deadlines(due_at)  # Served, one way or the other.
         return encoding.expired(False, counter.value) if reason is None else counter.reset_itself(self._at, reason)
 
     def _configure(self, activation: Activation, operation: Operation) -> Refusal | bytes:

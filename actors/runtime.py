@@ -20,6 +20,7 @@ from actors.host_actor import HostActor
 from actors.placement import HostEntry, Table
 from actors.settings import ActorSettings
 from actors.supervisor import CannotStart, Supervisor
+from actors.timer_actor import TIMER, TimerActor
 
 # Placed by us, not by Ray's resource accounting; restarted for ever; not tied to the process that created them.
 _OPTIONS: dict[str, Any] = {
@@ -144,9 +145,10 @@ def refuse_another() -> None:
 
 
 def start(settings: ActorSettings, hosts: int) -> None:
-    """Start supervisor and hosts in the connected Ray cluster and wait until the hosts are there."""
+    """Start supervisor, hosts and timer in the connected Ray cluster and wait until the hosts are there."""
     settings = replace(settings, hosts=hosts)
     handle = ray.remote(SupervisorActor).options(**actor_options(SUPERVISOR, settings)).remote(settings)
+    ray.remote(TimerActor).options(**actor_options(TIMER, settings)).remote(settings)
     version, table = 0, Table()
     while len(table.hosts) < hosts:
         table = ray.get(handle.newer_table.remote(version))

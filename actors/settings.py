@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from actors.core.policy import Policies
 
 from actors.core.ranking import FLOOR
 
@@ -23,3 +25,4 @@ class ActorSettings:
     dedicated_from: float = FLOOR  # Operations per second below which none does.
     hibernate_after: float = 10.0  # Seconds without an operation after which a counter leaves memory.
     max_resident: int = 100_000  # Counters in the memory of one host; above it the least recently used sleep first.
+    policies: Policies = field(default_factory=Policies)  # What holds for counters that say nothing themselves.

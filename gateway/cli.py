@@ -47,6 +47,7 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     serve.add_argument("--dedicated-from", metavar="N", help="that busy: so many operations a second (1000)")
     serve.add_argument("--hibernate-after", metavar="T", help="idle counters leave memory: 500ms, 10s, 2m (10s)")
     serve.add_argument("--max-resident", metavar="N", help="counters in the memory of one host (100000)")
+    serve.add_argument("--reset-after", metavar="T", help="counters left alone for so long reset themselves: 20m, 12h")
     serve.add_argument("--dashboard", action="store_const", const=True, help="start Ray's dashboard too")
     serve.add_argument("--allowed-origins", metavar="O,O", help="foreign origins whose pages may use the service")
     serve.add_argument("--config", metavar="FILE", help="settings as TOML (counters.toml, if there is one)")

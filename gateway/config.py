@@ -13,6 +13,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from actors.core.policy import Policies
+from gateway import policy
+
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 HOSTS_MAX = 64
@@ -40,6 +43,8 @@ class Settings:
     dedicated_from: int = 1_000  # Operations per second. Below it no counter gets a host of its own for being busy.
     hibernate_after: float = 10.0  # Seconds without an operation after which a counter leaves memory.
     max_resident: int = 100_000  # Counters in the memory of one host; above it the least recently used sleep first.
+    reset_after: str = ""  # A time without an operation after which counters reset themselves; empty: they do not.
+    policies: tuple[tuple[str, Mapping[str, Any]], ...] = ()  # For names that fit a pattern; only in the file.
     dashboard: bool = False
     allowed_origins: tuple[str, ...] = ()  # Foreign origins whose pages may use the service; "*" lets all in.
 
@@ -47,6 +52,11 @@ class Settings:
     def database_url(self) -> str:
         """The database, wherever it is."""
         return self.database or f"sqlite:///{Path(self.data_dir).resolve() / 'counters.db'}"
+
+    @property
+    def rules(self) -> Policies:
+        """What holds for counters that say nothing themselves."""
+        return Policies({"reset_after": policy.seconds(self.reset_after)} if self.reset_after else {}, self.policies)
 
     @property
     def dedicate_all(self) -> bool:
@@ -89,12 +99,14 @@ def _file(path: str | None) -> dict[str, Any]:
 
 
 def _environment() -> dict[str, Any]:
-    names = {f"COUNTERS_{field.name.upper()}": field.name for field in fields(Settings)}
+    names = {f"COUNTERS_{field.name.upper()}": field.name for field in fields(Settings) if field.name != "policies"}
     return {name: os.environ[variable] for variable, name in names.items() if variable in os.environ}
 
 
 def _cast(name: str, value: Any, default: Any) -> Any:
     flag = "--" + name.replace("_", "-")
+    if name == "policies":
+        return _policies(value)
     if isinstance(default, bool):
         if isinstance(value, bool):
             return value
@@ -112,11 +124,26 @@ def _cast(name: str, value: Any, default: Any) -> Any:
         if not isinstance(listed, list) or not all(isinstance(each, str) for each in listed):
             raise ConfigError(f"{flag}: {value!r} is not a list of strings")
         return tuple(listed)
-    if name == "dedicated" and isinstance(value, int) and not isinstance(value, bool):
+    if name in ("dedicated", "reset_after") and isinstance(value, int) and not isinstance(value, bool):
         return str(value)  # What TOML makes of it.
     if not isinstance(value, str):
         raise ConfigError(f"{flag}: {value!r} is not a string")
     return value
+
+
+def _policies(value: Any) -> tuple[tuple[str, Mapping[str, Any]], ...]:
+    """The tables `[policies."likes:*"]` of the file."""
+    if not isinstance(value, dict) or not all(isinstance(each, dict) for each in value.values()):
+        raise ConfigError('policies: write them as tables, [policies."likes:*"]')
+    read = []
+    for pattern, table in value.items():
+        if not re.fullmatch(r"[A-Za-z0-9_.:*-]{1,100}", pattern):
+            raise ConfigError(f"policies: no name fits {pattern!r}; * stands for any characters")
+        try:
+            read.append((pattern, policy.from_table(table)))
+        except ValueError as error:
+            raise ConfigError(f"policies: {pattern}: {error}") from error
+    return tuple(read)
 
 
 def _seconds(flag: str, value: Any) -> float:
@@ -144,3 +171,10 @@ def _check(settings: Settings) -> None:
         raise ConfigError(f"--hibernate-after: {settings.hibernate_after:g} s is not between 1ms and 1e9 s")
     if not 1 <= settings.max_resident <= RESIDENT_MAX:
         raise ConfigError(f"--max-resident: {settings.max_resident} is not between 1 and {RESIDENT_MAX}")
+    try:
+        wrong = settings.rules.complaint()
+    except ValueError as error:
+        raise ConfigError(f"--reset-after: {error}") from error
+    if wrong is not None:
+        where, reason = wrong
+        raise ConfigError(f"policies: {where} {reason}" if where else f"--reset-after: {reason}")

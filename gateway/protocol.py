@@ -15,6 +15,7 @@ from actors.core.name import PATTERN
 from actors.core.policy import VALUE_MAX
 from gateway.config import HOSTS_MAX
 from gateway.errors import Problem, invalid
+from gateway.policy import PolicyInput, Value, said
 
 NAMES_MAX = 1_000
 PAGE_MAX = 1_000
@@ -26,19 +27,9 @@ NAME_RULE = "1 to 100 letters, digits and _ - . :"
 
 Name = Annotated[str, Meta(pattern=PATTERN, min_length=1, max_length=100, description="1-100 of A-Z a-z 0-9 _ - . :")]
 Amount = Annotated[int, Meta(ge=1, le=VALUE_MAX)]
-Value = Annotated[int, Meta(ge=-VALUE_MAX, le=VALUE_MAX)]
 
 class Input(msgspec.Struct, forbid_unknown_fields=True):
     """Base of everything that comes in: what we do not know, we do not ignore."""
-
-
-class PolicyInput(Input, omit_defaults=True):
-    """The parts of a policy that are to be set."""
-
-    minimum: Value | UnsetType = UNSET
-    maximum: Value | UnsetType | None = UNSET
-    on_limit: Literal["clamp", "reject"] | UnsetType = UNSET
-    initial: Value | UnsetType = UNSET
 
 
 class Named(Input):
@@ -142,6 +133,10 @@ class PolicyOutput(msgspec.Struct):
     maximum: int | None
     on_limit: Literal["clamp", "reject"]
     initial: int
+    reset_after: int | None
+    reset_schedule: str | None
+    reset_to: int | None
+    missed: Literal["once", "skip"]
 
 
 class Configured(msgspec.Struct):
@@ -313,5 +308,8 @@ def complaint(error: Exception) -> Problem:
 
 
 def policy_changes(policy: PolicyInput | None) -> dict[str, Any] | None:
-    """Only what was said, as a host wants it."""
-    return None if policy is None else msgspec.to_builtins(policy)
+    """Only what was said, as a host wants it. Raises Problem."""
+    try:
+        return None if policy is None else said(policy)
+    except ValueError as error:
+        raise invalid("policy.reset_after", str(error)) from error

@@ -94,6 +94,7 @@ def serve(settings: Settings) -> int:
                 dedicated_from=settings.dedicated_from,
                 hibernate_after=settings.hibernate_after,
                 max_resident=settings.max_resident,
+                policies=settings.rules,
             )
             with _following(Path(actors.log_file or ""), terminal), _ray(settings) as node:
                 _run(settings, replace(actors, node=node), terminal, stop)

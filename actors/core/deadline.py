@@ -63,13 +63,13 @@ def verdict(policy: Policy, value: int, idle_since: int, tick_at: int | None, no
 
 
 def deadlines(policy: Policy, value: int, idle_since: int, tick_at: int | None, now: Moment) -> Deadlines:
-    """The deadlines that follow. `tick_at` is the one that is waited for; when it has come, it is taken for served."""
+    """The deadlines of the counter. `tick_at` is the one that it waits for, None if that has been served."""
     if not armed(policy, value):
         return NEVER
     due_at = None if policy.reset_after is None else idle_since + policy.reset_after * 1000
     if policy.reset_schedule is None:
         return Deadlines(due_at)
-    if tick_at is None or tick_at <= now.wall:
+    if tick_at is None:
         tick_at = schedule.next_tick(policy.reset_schedule, now.wall)
     return Deadlines(due_at, tick_at)
 

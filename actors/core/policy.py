@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from hashlib import blake2b
 from typing import Any, Literal
 
 from actors.core import schedule
@@ -81,6 +82,11 @@ class Policies:
                 return policy
         return self._default
 
+    def digest(self) -> str:
+        """Different when something different is said; empty when nothing is."""
+        said = repr((sorted(self.every.items()), [(each, sorted(said.items())) for each, said in self.patterns]))
+        return blake2b(said.encode(), digest_size=16).hexdigest() if self.every or self.patterns else ""
+
     @cached_property
     def _default(self) -> Policy:
         return Policy(**self.every) if self.every else DEFAULT
@@ -93,10 +99,12 @@ class Policies:
         ]
 
     def complaint(self) -> tuple[str, str] | None:
-        """Where something impossible is said, and what is wrong with it; None when all is sound."""
-        for where, policy in (("every", self._default), *zip((each for each, _ in self.patterns),
-                                                            (policy for _, policy in self._compiled), strict=True)):
+        """What is impossible and why, or None. The place is empty for what is said for all, else `likes:* maximum`."""
+        wrong = complaint(self._default)
+        if wrong is not None:
+            return "", wrong[1]
+        for (pattern, _), (_, policy) in zip(self.patterns, self._compiled, strict=True):
             wrong = complaint(policy)
             if wrong is not None:
-                return f"{where}: {wrong[0]}", wrong[1]
+                return f"{pattern} {wrong[0]}", wrong[1]
         return None

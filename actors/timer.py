@@ -1,0 +1,230 @@
+"""The timer: finds out what is due and asks the owners, who decide.
+
+It looks into storage twice a second for what is due within the next second. Deadlines there may be too early: those of
+counters that were touched meanwhile are moved on without waking anybody. For the others the owner is asked, at the
+moment itself, by an ordinary operation, `expire`; it resets the counter or writes down the new deadline. So the timer
+keeps nothing that could be lost: whoever takes its place finds everything in storage.
+
+No period is shorter than a second, hence whatever becomes armed is found by a look before it is due, and nobody has to
+tell the timer about it.
+
+Ordinary Python without Ray: `actors.timer_actor` puts it in a process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from actors.activation import idle_since, policy_of
+from actors.clock import Clock
+from actors.core.agenda import Agenda
+from actors.core.deadline import Moment, deadlines
+from actors.core.policy import Policies
+from actors.errors import Unavailable
+from actors.messages import Operation, Status
+from actors.placement import HostEntry, Placement
+from storage.errors import StorageError
+from storage.records import CounterRecord, Postponement
+from storage.store import Store
+from storage.thread import StorageThread
+
+LOOK_S = 0.5  # Half of the shortest period: a look finds what is due before the next one.
+PAGE = 10_000  # Deadlines held at a time: 5 MB. When more are due, they come as these are served.
+BATCH = 100  # Counters in one question to a host: what it does in 10 ms.
+ANSWER_S = 5.0  # A host that takes longer is asked again, or its successor is.
+
+log = logging.getLogger("counters.timer")
+
+
+class Owners(Protocol):
+    """How to reach the owners of counters."""
+
+    placement: Placement
+
+    def subscribe(self, changed: Callable[[], None]) -> None:
+        """Have `changed` called when there is a newer table."""
+        ...
+
+    def dedicate(self, name: str) -> None:
+        """See to it that there is a host for `name`."""
+        ...
+
+    async def operate(
+        self, host: HostEntry, version: int, operations: Sequence[Operation]
+    ) -> list[tuple[int, int, bytes]]:
+        """Have operations applied: (tag, status, body) for each. Raises Unavailable."""
+        ...
+
+
+class Timer:
+    """Everything that happens because time has passed."""
+
+    def __init__(
+        self,
+        store: Store,
+        owners: Owners,
+        clock: Clock,
+        chance: Callable[[], float],
+        policies: Policies,
+        look_s: float = LOOK_S,
+    ) -> None:
+        self._store = store
+        self._owners = owners
+        self._clock = clock
+        self._chance = chance  # A number from 0 to 1, each time another.
+        self._policies = policies
+        self._look_s = look_s
+        self._storage = StorageThread()
+        self._agenda: Agenda[str] = Agenda()
+        self._queues: dict[str, deque[str]] = {}  # What is due, by host.
+        self._asking: dict[str, tuple[HostEntry, asyncio.Task[None]]] = {}
+        self._wake = asyncio.Event()
+        owners.subscribe(self._moved)
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        sweep = asyncio.get_running_loop().create_task(self._sweep())
+        try:
+            next_look = self._clock.monotonic()
+            while True:
+                self._wake.clear()
+                if self._clock.monotonic() >= next_look:
+                    next_look = self._clock.monotonic() + self._look_s
+                    try:
+                        await self._look()
+                    except StorageError as error:
+                        log.warning("action=look_failed error=%s", error)
+                self._serve()
+                await self._until(next_look)
+        finally:
+            sweep.cancel()
+            for _, task in self._asking.values():
+                task.cancel()
+            self._storage.close()
+            self._store.close()
+
+    async def _until(self, next_look: float) -> None:
+        """Wait for the next look or deadline, or until something has happened."""
+        wait = next_look - self._clock.monotonic()
+        next_at = self._agenda.next_at
+        if next_at is not None:
+            wait = min(wait, (next_at - self._clock.steady_ms()) / 1000)
+        if wait > 0:
+            handle = asyncio.get_running_loop().call_later(wait, self._wake.set)
+            await self._wake.wait()
+            handle.cancel()
+
+    def _now(self) -> Moment:
+        return Moment(self._clock.steady_ms(), self._clock.now_ms())
+
+    # What is due
+
+    async def _look(self) -> None:
+        """Find what is due soon. What is not, because somebody has touched it, is moved on."""
+        now = self._now()
+        limit = PAGE + len(self._agenda)
+        ahead = round(self._look_s * 2000)
+        rows = await self._storage.call(self._store.due, now.steady + ahead, now.wall + ahead, limit)
+        early = []
+        for row in rows:
+            if row.name in self._agenda:
+                continue
+            postponed = self._postponement(row, now)
+            if postponed is not None:
+                early.append(postponed)
+            else:
+                self._agenda.put(row.name, _when(row, now))
+        if early:
+            await self._storage.call(self._store.postpone, early)
+
+    def _postponement(self, row: CounterRecord, now: Moment) -> Postponement | None:
+        """The deadlines that `row` should have; None: it has them."""
+        policy = policy_of(row, self._policies)
+        wanted = deadlines(policy, row.value, idle_since(row), row.tick_at, now)
+        if wanted == (row.due_at, row.tick_at):
+            return None
+        return Postponement(row.id, row.due_at, row.tick_at, row.policy, *wanted)
+
+    async def _sweep(self) -> None:
+        """Arm all counters anew when what the service says of them has changed since the last time."""
+        said, id, count = self._policies.digest(), 0, 0
+        while True:
+            try:
+                if await self._storage.call(self._store.agree, "policies", "") == said:
+                    return
+                while rows := await self._storage.call(self._store.after, id, PAGE):
+                    found = [self._postponement(row, self._now()) for row in rows if row.created_at is not None]
+                    wrong = [each for each in found if each is not None]
+                    if wrong:
+                        await self._storage.call(self._store.postpone, wrong)
+                    id, count = rows[-1].id, count + len(wrong)
+                await self._storage.call(self._store.note, "policies", said)
+                log.info("action=armed_anew counters=%d", count)
+                return
+            except StorageError as error:
+                log.warning("action=sweep_failed error=%s", error)
+                await asyncio.sleep(LOOK_S)
+
+    # Who is asked
+
+    def _moved(self) -> None:
+        """There is a newer table: whoever was asked and is not there any more will not answer."""
+        for id, (entry, task) in list(self._asking.items()):
+            if self._owners.placement.hosts.get(id) != entry:
+                task.cancel()
+        for name in [name for queue in self._queues.values() for name in queue]:
+            self._agenda.again(name, self._clock.steady_ms())
+        self._queues.clear()
+        self._wake.set()
+
+    def _serve(self) -> None:
+        """Have every owner asked for what is due, a batch at a time."""
+        placement = self._owners.placement
+        now = self._clock.steady_ms()
+        for name in self._agenda.take(now):
+            owner = placement.owner(name)
+            if owner is None:
+                self._owners.dedicate(name)
+                self._agenda.failed(name, now, self._chance())
+            else:
+                self._queues.setdefault(owner, deque()).append(name)
+        for owner, queue in list(self._queues.items()):
+            if owner not in self._asking and queue:
+                batch = [queue.popleft() for _ in range(min(len(queue), BATCH))]
+                entry = placement.hosts[owner]
+                task = asyncio.get_running_loop().create_task(self._ask(entry, placement.version, batch))
+                self._asking[owner] = entry, task
+
+    async def _ask(self, host: HostEntry, version: int, names: list[str]) -> None:
+        """Ask one host about some of its counters, and settle what it says."""
+        operations = [Operation(tag, name, "expire", 0, "expire") for tag, name in enumerate(names)]
+        begun, open = self._clock.monotonic(), set(names)
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                answers = await self._owners.operate(host, version, operations)
+            done = [names[tag] for tag, status, _ in answers if status in (Status.OK, Status.REFUSED)]
+            self._agenda.done(done)
+            open.difference_update(done)
+            if self._queues.get(host.id):
+                # More is overdue. It takes turns with what clients want of this host, half and half.
+                await asyncio.sleep(self._clock.monotonic() - begun)
+        except (Unavailable, TimeoutError) as error:
+            log.warning("action=ask_failed host=%s counters=%d error=%s", host.id, len(names), error)
+        finally:
+            now = self._clock.steady_ms()
+            for name in open:
+                self._agenda.failed(name, now, self._chance())
+            del self._asking[host.id]
+            self._wake.set()
+
+
+def _when(row: CounterRecord, now: Moment) -> int:
+    """The steady time at which the first of its deadlines comes."""
+    times = [] if row.due_at is None else [row.due_at]
+    if row.tick_at is not None:
+        times.append(now.steady + row.tick_at - now.wall)
+    return min(times)

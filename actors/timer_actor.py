@@ -1,0 +1,65 @@
+"""The timer as a Ray actor."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Sequence
+from random import random
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from actors import logs
+from actors.clock import SystemClock
+from actors.directory import NAMESPACE, RayDirectory
+from actors.errors import Unavailable
+from actors.host_actor import die_with, opened
+from actors.messages import Operation
+from actors.placement import HostEntry
+from actors.settings import ActorSettings
+from actors.timer import Timer
+
+TIMER = "timer"
+
+log = logging.getLogger("counters.timer")
+
+
+class RayOwners(RayDirectory):
+    """The hosts, over Ray: a batch of operations in a call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._handles: dict[HostEntry, Any] = {}
+
+    async def operate(
+        self, host: HostEntry, version: int, operations: Sequence[Operation]
+    ) -> list[tuple[int, int, bytes]]:
+        try:
+            if host not in self._handles:
+                self._handles[host] = ray.get_actor(host.id, namespace=NAMESPACE)
+            answers: list[tuple[int, int, bytes]] = await self._handles[host].operate.remote(version, operations)
+            return answers
+        except (RayError, ValueError) as error:  # ValueError: no actor of that name at this moment.
+            self._handles.pop(host, None)
+            raise Unavailable(f"{host.id} is away: {type(error).__name__}") from error
+
+
+class TimerActor:
+    """A `Timer` in a process of its own."""
+
+    async def __init__(self, settings: ActorSettings) -> None:  # type: ignore[misc]
+        logs.to_file(settings.log_file)
+        loop = asyncio.get_running_loop()
+        store = await opened(settings.database)
+        owners = RayOwners()
+        timer = Timer(store, owners, SystemClock(store.agree), random, settings.policies)
+        self._tasks = [loop.create_task(owners.follow()), loop.create_task(timer.run())]
+        self._tasks[1].add_done_callback(die_with)
+        log.info("action=timer_started pid=%d", os.getpid())
+
+    async def pid(self) -> int:
+        """The process this runs in. Answers when the timer works."""
+        return os.getpid()
