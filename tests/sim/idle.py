@@ -16,17 +16,15 @@ import asyncio
 import logging
 import sys
 from collections import Counter as Tally
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 from time import perf_counter
-from typing import Any
 
 import pytest
 
 from actors import host as host_module
-from actors import timer as timer_module
 from actors.core.policy import Policies
 from actors.errors import Unavailable
 from actors.host import Host
@@ -334,7 +332,7 @@ class World:
     def judge(self) -> None:
         for name in NAMES:
             for at, row in self.journal.rows[name]:
-                self.trace(f"{name}: {row.type} {row.reason or ''} durable at {at:.3f}: {row.previous_value} to {row.value}")
+                self.trace(f"{name}: {row.type} {row.reason or ''} durable at {at:.3f}, {row.value}")
             self._judge(name)
 
     def _judge(self, name: str) -> None:
@@ -342,7 +340,8 @@ class World:
         touches = {touch.id: touch for touch in self.touches[name]}
         changes = [touch for touch in self.touches[name] if touch.period is not None]
         ids = Tally(row.operation_id for _, row in rows)
-        if max(ids.values(), default=0) > 1 or ids.keys() - touches.keys() - {r.operation_id for _, r in rows if r.reason}:
+        asked = touches.keys() | {row.operation_id for _, row in rows if row.reason}
+        if max(ids.values(), default=0) > 1 or ids.keys() - asked:
             self.complaints.append(f"{name}: applied twice, or never asked for: {ids}")
         last: Touch | None = None
         for place, (at, row) in enumerate(rows):
@@ -379,12 +378,12 @@ class World:
         until = due + LATE_S + 0.2  # The disk of the host may be slow, and the one of the timer.
         if later and later[0][0] <= until:
             return
-        if any(start - 0.5 <= until and end >= touch.asked + min(period, 1) - 1.0 and end >= due - 2.0 for start, end in self.disturbed):
-            # Broken just then; all the same it may not be forgotten.
-            end = max(end for start, end in self.disturbed if start - 0.5 <= until)
-            until = max(until, end + LATE_S + 2 * self.plan.look_s + 1.0)
-            if later and later[0][0] <= until:
-                return
+        # Where something was broken just then, it may be later; all the same it may not be forgotten.
+        for start, end in sorted(self.disturbed):
+            if start - 0.5 <= until and end >= due - 2.0:
+                until = max(until, end + LATE_S + 2 * self.plan.look_s + 1.0)
+        if later and later[0][0] <= until:
+            return
         if until < self.loop.time():
             self.complaints.append(f"{name}: touched at {touch.answered:.3f}, not reset by {until:.3f}")
 
