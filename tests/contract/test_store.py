@@ -13,7 +13,15 @@ import pytest
 
 from storage.errors import StorageError, StorageMisconfigured, StorageUnavailable
 from storage.memory import MemoryStore
-from storage.records import Commit, CounterRecord, CounterWrite, OperationRecord, PolicyWrite
+from storage.records import (
+    Commit,
+    CounterRecord,
+    CounterWrite,
+    DeadlineWrite,
+    OperationRecord,
+    PolicyWrite,
+    Postponement,
+)
 from storage.store import SqlStore, Store, open_store
 from tests.support.claimants import count, increment
 
@@ -397,6 +405,65 @@ class TestHistory:
     def test_of_nothing(self, store: Store) -> None:
         assert store.latest([], 5) == store.find_operations([]) == store.read([]) == {}
         assert store.claim([], 0) == store.history(1, None, 5) == store.since(1, 0, 5) == []
+
+
+def due_write(row: CounterRecord, due_at: int | None, tick_at: int | None = None, at: int | None = 1) -> Commit:
+    return Commit([], deadlines=[DeadlineWrite(row.id, row.epoch, 1, 1, at, 7, due_at, tick_at)])
+
+
+class TestDeadlines:
+    def test_they_are_written_with_the_value(self, store: Store) -> None:
+        row = claimed(store)
+        assert store.commit(due_write(row, 50, 60, at=9)) == frozenset()
+        found = store.read(["votes"])["votes"]
+        assert found == CounterRecord(row.id, "votes", 1, 1, 1, 9, 9, None, None, 0, 7, 50, 60)
+        store.commit(Commit([write(row, 2, 2)]))
+        assert store.read(["votes"])["votes"][-2:] == (50, 60)  # What touches the counter leaves them alone.
+        store.commit(due_write(row, None, at=None))
+        assert store.read(["votes"])["votes"] == CounterRecord(row.id, "votes", 1, 1, 1, 9, 1, None, None, 0, 7)
+
+    def test_a_stale_owner_writes_none(self, store: Store) -> None:
+        row, other = claimed(store), claimed(store, "other")
+        store.claim(["votes"], 0)
+        commit = Commit([write(other, 1, 1)], deadlines=due_write(row, 50).deadlines)
+        assert store.commit(commit) == {row.id}
+        assert store.due(99, 99, 9) == []
+        assert store.read(["votes", "other"]).keys() == {"other"}
+
+    def test_what_is_due_the_longest_overdue_first(self, store: Store) -> None:
+        times = {"a": (30, None), "b": (10, None), "c": (None, 20), "d": (31, 40), "e": (None, None)}
+        for name, (due_at, tick_at) in times.items():
+            store.commit(due_write(claimed(store, name), due_at, tick_at))
+        assert [row.name for row in store.due(30, 20, 9)] == ["b", "a", "c"]
+        assert [row.name for row in store.due(31, 40, 9)] == ["b", "a", "d", "c", "d"]
+        assert [row.name for row in store.due(31, 40, 1)] == ["b", "c"]
+        assert store.due(9, 19, 9) == []
+
+    def test_they_are_moved_on_unless_somebody_has_changed_them(self, store: Store) -> None:
+        row = claimed(store)
+        store.commit(due_write(row, 50))
+        for wrong in ((51, None, None), (50, 1, None), (50, None, "{}"), (None, None, None)):
+            store.postpone([Postponement(row.id, *wrong, 90, 91)])
+        assert store.read(["votes"])["votes"].due_at == 50
+        store.postpone([Postponement(row.id, 50, None, None, 90, 91), Postponement(row.id + 5, 1, 2, None, 3, 4)])
+        assert store.read(["votes"])["votes"][-2:] == (90, 91)
+        store.postpone([Postponement(row.id, 90, 91, None, None, None)])
+        assert store.due(99, 99, 9) == []
+        store.postpone([])
+
+    def test_every_counter_page_by_page(self, store: Store) -> None:
+        rows = [filled(store, name) for name in "bac"]
+        assert [row.name for row in store.after(0, 2)] == ["b", "a"]
+        assert [row.name for row in store.after(rows[1].id, 2)] == ["c"]
+        assert store.after(rows[2].id, 2) == []
+
+
+class TestNotes:
+    def test_the_first_one_counts_until_it_is_replaced(self, store: Store) -> None:
+        assert store.agree("begin", "1") == store.agree("begin", "2") == "1"
+        store.note("begin", "3")
+        store.note("other", "4")
+        assert (store.agree("begin", "5"), store.agree("other", "6")) == ("3", "4")
 
 
 class TestRead:

@@ -8,13 +8,14 @@ NEW_YEAR_2025 = 1_735_689_600_000
 
 
 class HandClock:
-    """Stands still until somebody moves it."""
+    """Stands still until somebody moves it. `wrong_ms` is how far off its wall clock is."""
 
     def __init__(self, now_ms: int = NEW_YEAR_2025) -> None:
         self.ms = now_ms
+        self.wrong_ms = 0
 
     def now_ms(self) -> int:
-        return self.ms
+        return self.ms + self.wrong_ms
 
     def monotonic(self) -> float:
         return self.ms / 1000
