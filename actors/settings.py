@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from actors.core.policy import Policies
-
 from actors.core.ranking import FLOOR
 
 
