@@ -33,6 +33,9 @@ def operation(name: str, type: str, amount: int, id: str | None) -> Operation:
         reason = f"an integer from {least} to {VALUE_MAX}"
         raise Refused("COUNTER_VALIDATION_ERROR", f"amount: {reason}", {"field": "amount", "reason": reason})
     chosen = id is not None
+    if id is not None and "\0" in id:
+        reason = "no NUL characters"  # Postgres cannot keep them.
+        raise Refused("COUNTER_VALIDATION_ERROR", f"id: {reason}", {"field": "id", "reason": reason})
     return Operation(
         tag=0,
         name=name,

@@ -212,7 +212,7 @@ class Synced(msgspec.Struct):
 
 # WebSocket, client to server.
 
-MessageId = Annotated[str, Meta(min_length=1, max_length=KEY_MAX)]
+MessageId = Annotated[str, Meta(pattern=r"^[^\x00]*$", min_length=1, max_length=KEY_MAX)]  # Postgres has no NUL.
 
 
 class Ping(Input, tag="ping"):
@@ -303,7 +303,8 @@ def complaint(error: Exception) -> Problem:
     if named:
         field = f"{field}.{named[1]}".lstrip(".")
     if "matching regex" in reason:
-        reason = "letters, digits and _ - . :" if "0,100" in reason else NAME_RULE
+        rules = {"0,100": "letters, digits and _ - . :", "x00": "no NUL characters"}
+        reason = next((rule for mark, rule in rules.items() if mark in reason), NAME_RULE)
     return invalid(field or "body", reason[0].lower() + reason[1:])
 
 

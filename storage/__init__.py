@@ -4,9 +4,10 @@ Read in this order:
     records     what crosses the door: rows and commits, frozen
     errors      what can go wrong
     tables      the shape on disk (SQLModel)
-    engine      opening a database; the only lines that know which one it is
-    holder      who keeps all others from writing
-    statements  the hot SQL, many rows at a time
+    engine      opening a database, and what differs between one and another
+    sqlite      … a file
+    postgres    … a server
+    holder      who keeps all others from writing a file
     store       the contract, and its keeper on SQL
     thread      where its calls run, away from the event loop
     memory      the same contract in a dict

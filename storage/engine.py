@@ -1,48 +1,74 @@
-"""Opening a database. The only lines that know which database it is are here.
-
-SQLite: write-ahead log, every commit flushed to disk, and writers of several processes take turns on a lock file.
-SQLite's own waiting polls and sleeps up to 100 ms a step (sqlite3 `busy_timeout`); `flock` wakes the next in line
-at once. SQLite's lock stays underneath, so a process that ignores the file still cannot break anything.
-"""
+"""Opening a database. The only lines that know which one it is are here, in `sqlite` and in `postgres`."""
 
 from __future__ import annotations
 
-import fcntl
-import os
-import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Protocol
 
-from sqlalchemy import Engine, create_engine, event, inspect, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
-from sqlalchemy.pool import StaticPool
+from sqlalchemy import URL, Connection, inspect, make_url
+from sqlalchemy.exc import ArgumentError
 from sqlmodel import SQLModel
 
 from storage import tables
 from storage.errors import StorageMisconfigured
-from storage.holder import end_stopped_holder
-
-BUSY_TIMEOUT_MS = 5_000  # Only a foreign program can make us wait here: our own writers queue on the lock file.
-STATEMENTS_CACHED = 256  # The hot statements exist once per power of two of rows, about forty in all.
-CHECKPOINT_PAGES = 4_000  # 16 MB of log before it is folded into the database: fewer, longer pauses cost more p99.
+from storage.postgres import Postgres
+from storage.records import Commit, Postponement
+from storage.sqlite import Sqlite
 
 TABLES = (tables.Counter, tables.Operation, tables.Note)
 ADDED = {"placed": "BIGINT NOT NULL DEFAULT 0", "idle_since": "BIGINT", "due_at": "BIGINT", "tick_at": "BIGINT"}
+KNOWN = "sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
 
-Turn = Callable[[], AbstractContextManager[None]]
 
+class Database(Protocol):
+    """An open database, and what differs between one and another.
 
-class Database(NamedTuple):
-    """An open database, and what differs between one and another."""
+    `driver` is the driver's own connection, which the hot statements go to: through SQLAlchemy they cost twice as much.
+    """
 
-    engine: Engine
-    turn: Turn  # A writer holds it for the length of one transaction.
-    free: Callable[[], int | None]  # Ends a stopped process that holds the turn; its pid.
-    begin: str  # Begins a transaction that writes.
-    errors: tuple[type[Exception], ...]  # What a failed transaction raises.
-    close: Callable[[], None]
+    errors: tuple[type[Exception], ...]  # What a failed call raises.
+
+    def connect(self) -> Connection:
+        """A connection in autocommit mode. It may be used by any thread, but by one at a time."""
+        ...
+
+    def usable(self, driver: Any) -> bool:
+        """Whether a connection can still be used; if not, another one has to be made."""
+        ...
+
+    def transaction(self, driver: Any, several: bool) -> AbstractContextManager[None]:
+        """Everything inside happens together or not at all; `several` when it is more than one hot statement."""
+        ...
+
+    def claim(self, driver: Any, names: Sequence[str], version: int) -> list[tuple[Any, ...]]:
+        """Raise the epochs of `names`, each once. Returns what was claimed, in the order of CounterRecord."""
+        ...
+
+    def write(self, driver: Any, commit: Commit) -> frozenset[int]:
+        """Write counters and deadlines whose epoch is current, and the operations of those. Returns the others' ids."""
+        ...
+
+    def postpone(self, driver: Any, postponements: Sequence[Postponement]) -> None:
+        """Move deadlines that are what they were."""
+        ...
+
+    def among(self, column: Any, values: Sequence[Any]) -> Any:
+        """The condition that `column` is one of `values`."""
+        ...
+
+    def alone(self) -> AbstractContextManager[Connection]:
+        """A connection for changes of the schema, while nobody else makes any; one transaction where that works."""
+        ...
+
+    def free(self) -> int | None:
+        """End a stopped process that keeps others from writing; its pid. None: there is no such process."""
+        ...
+
+    def close(self) -> None:
+        """Give everything back."""
+        ...
 
 
 def open_database(url: str) -> Database:
@@ -53,75 +79,39 @@ def open_database(url: str) -> Database:
     try:
         parsed = make_url(url)
     except ArgumentError as error:
-        raise StorageMisconfigured(f"not a database URL: {url!r}") from error
-    if parsed.get_backend_name() != "sqlite":
-        raise StorageMisconfigured(f"database {parsed.get_backend_name()!r} is not supported: use sqlite:///FILE")
-    if not parsed.database or parsed.database == ":memory:":
-        raise StorageMisconfigured("an in-memory SQLite database cannot be shared by processes: use sqlite:///FILE")
-    database = _open_sqlite(Path(parsed.database))
-    with database.turn():  # Two hosts that start together would otherwise both try to create the tables.
-        _add_columns(database.engine)
-        SQLModel.metadata.create_all(database.engine, tables=[_table(each) for each in TABLES])
+        raise StorageMisconfigured(f"not a database URL: {url!r}; use {KNOWN}") from error
+    database = _open(parsed)
+    with database.alone() as connection:  # Two hosts that start together would otherwise both create the tables.
+        _add_columns(connection)
+        SQLModel.metadata.create_all(connection, tables=[_table(each) for each in TABLES])
     return database
 
 
-def _open_sqlite(path: Path) -> Database:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path_of_turn = Path(f"{path}.turn")
-        lock = os.open(path_of_turn, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StorageMisconfigured(f"cannot use {path.parent} for the database: {error.strerror}") from error
-    engine = create_engine(
-        f"sqlite:///{path}",
-        poolclass=StaticPool,  # One thread, one connection, for as long as the store is open.
-        connect_args={
-            "check_same_thread": False,
-            "isolation_level": None,
-            "cached_statements": STATEMENTS_CACHED,
-            "timeout": BUSY_TIMEOUT_MS / 1000,
-        },
-    )
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: sqlite3.Connection, _: object) -> None:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
-
-    @contextmanager
-    def turn() -> Iterator[None]:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(lock, fcntl.LOCK_UN)
-
-    def close() -> None:
-        engine.dispose()
-        os.close(lock)
-
-    def free() -> int | None:
-        return end_stopped_holder(path_of_turn)
-
-    # A transaction here always writes: taking the write lock first means it cannot fail half way for want of it.
-    return Database(engine, turn, free, "BEGIN IMMEDIATE", (sqlite3.Error, SQLAlchemyError), close)
+def _open(url: URL) -> Database:
+    match url.drivername:
+        case "sqlite":
+            if not url.database or url.database == ":memory:":
+                raise StorageMisconfigured(
+                    "an in-memory SQLite database cannot be shared by processes: use sqlite:///FILE"
+                )
+            return Sqlite(Path(url.database))
+        case "postgresql" | "postgresql+psycopg":
+            return Postgres(url.set(drivername="postgresql+psycopg"))
+        case other:
+            raise StorageMisconfigured(f"database {other!r} is not supported: use {KNOWN}")
 
 
-def _add_columns(engine: Engine) -> None:
+def _add_columns(connection: Connection) -> None:
     """Bring a file from before counters had all their columns up to date."""
-    with engine.connect() as connection:
-        if not inspect(connection).has_table("counter"):
-            return
-        there = {column["name"] for column in inspect(connection).get_columns("counter")}
-        for name, type in ADDED.items():
-            if name not in there:
-                connection.exec_driver_sql(f"ALTER TABLE counter ADD COLUMN {name} {type}")
-        for index in _table(tables.Counter).indexes:
-            index.create(connection, checkfirst=True)
+    if not inspect(connection).has_table("counter"):
+        return
+    there = {column["name"] for column in inspect(connection).get_columns("counter")}
+    for name, type in ADDED.items():
+        if name not in there:
+            connection.exec_driver_sql(f"ALTER TABLE counter ADD COLUMN {name} {type}")
+    for index in _table(tables.Counter).indexes:
+        index.create(connection, checkfirst=True)
 
 
 def _table(model: type[SQLModel]) -> Any:
     return model.__table__  # type: ignore[attr-defined]
-
-

@@ -22,7 +22,7 @@ class MemoryStore:
 
     def claim(self, names: Sequence[str], version: int) -> list[CounterRecord]:
         claimed = []
-        for name in names:
+        for name in dict.fromkeys(names):
             row = self._counters.get(name)
             if row is not None and row.placed > version:
                 continue

@@ -1,4 +1,4 @@
-"""The hot statements, as text with many rows each.
+"""SQLite's hot statements, as text with many rows each.
 
 One statement that carries many rows is one step of the driver. That matters more than it looks: the driver gives up
 Python's global lock around every step, and taking it back from a busy event loop can cost milliseconds; a thousand

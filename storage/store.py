@@ -7,14 +7,14 @@ runs on all of them.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from storage import statements
 from storage.engine import open_database
 from storage.errors import StorageUnavailable
 from storage.records import Commit, CounterRecord, OperationRecord, Postponement
@@ -24,9 +24,14 @@ OperationKey = tuple[int, str]  # Counter id and operation id.
 DELETION = "delete"  # Type of the row that outlives its counter; its reason is the counter's name.
 IN_MAX = 1_024  # Values in one IN (…), a power of two.
 
+log = logging.getLogger("counters.storage")
+
 COUNTER: Any = Counter.__table__  # type: ignore[attr-defined]
 OPERATION: Any = Operation.__table__  # type: ignore[attr-defined]
 NOTE: Any = Note.__table__  # type: ignore[attr-defined]
+
+_AGREE = text("INSERT INTO note (name, value) VALUES (:name, :value) ON CONFLICT (name) DO NOTHING")
+_NOTE = text("INSERT INTO note (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = :value")
 
 
 class Store(Protocol):
@@ -128,14 +133,17 @@ class SqlStore:
 
     def __init__(self, url: str) -> None:
         self._database = open_database(url)
-        self._connection = self._database.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        self._connect()
+
+    def _connect(self) -> None:
+        self._connection = self._database.connect()
         self._driver: Any = self._connection.connection.driver_connection
 
     def claim(self, names: Sequence[str], version: int) -> list[CounterRecord]:
         if not names:
             return []
         with self._transaction() as driver:
-            rows = statements.run(driver, statements.claim, [(name, version) for name in names])
+            rows = self._database.claim(driver, list(dict.fromkeys(names)), version)
         return [CounterRecord(*row) for row in rows]
 
     def placed(self, names: Sequence[str]) -> int:
@@ -143,19 +151,10 @@ class SqlStore:
         return max((row[0] for row in rows), default=0)
 
     def commit(self, commit: Commit) -> frozenset[int]:
-        with self._transaction() as driver:
-            owned = {row[0] for row in statements.run(driver, statements.update, commit.counters)}
-            if commit.deadlines:
-                owned.update(row[0] for row in statements.run(driver, statements.update_deadlines, commit.deadlines))
-            fenced: frozenset[int] = frozenset()
-            operations = commit.operations
-            if len(owned) < len(commit.counters) + len(commit.deadlines):
-                written = {write.id for write in commit.counters} | {write.id for write in commit.deadlines}
-                fenced = frozenset(written - owned)
-                operations = [row for row in operations if row.counter_id not in fenced]
-            if operations:
-                statements.run(driver, statements.insert_operations, operations)
-            if commit.policies or commit.deletions:
+        rare = bool(commit.policies or commit.deletions)
+        with self._transaction(several=rare) as driver:
+            fenced = self._database.write(driver, commit)
+            if rare:
                 self._commit_rare(commit, fenced)
         return fenced
 
@@ -235,23 +234,22 @@ class SqlStore:
 
     def postpone(self, postponements: Sequence[Postponement]) -> None:
         with self._transaction() as driver:
-            statements.run(driver, statements.postpone, postponements)
+            self._database.postpone(driver, postponements)
 
     def after(self, id: int, limit: int) -> list[CounterRecord]:
         statement = select(COUNTER).where(COUNTER.c.id > id).order_by(COUNTER.c.id).limit(limit)
         return [CounterRecord(*row) for row in self._fetch(statement)]
 
     def agree(self, name: str, value: str) -> str:
-        with self._transaction():
+        with self._transaction(several=True):
+            self._connection.execute(_AGREE, {"name": name, "value": value})
             said = self._fetch(select(NOTE.c.value).where(NOTE.c.name == name))
-            if not said:
-                self._connection.execute(NOTE.insert().values(name=name, value=value))
-        return said[0][0] if said else value
+        agreed: str = said[0][0]
+        return agreed
 
     def note(self, name: str, value: str) -> None:
-        with self._transaction():
-            self._connection.execute(NOTE.delete().where(NOTE.c.name == name))
-            self._connection.execute(NOTE.insert().values(name=name, value=value))
+        with self._transaction(several=True):
+            self._connection.execute(_NOTE, {"name": name, "value": value})
 
     def free(self) -> int | None:
         return self._database.free()
@@ -261,18 +259,23 @@ class SqlStore:
         self._database.close()
 
     @contextmanager
-    def _transaction(self) -> Iterator[Any]:
+    def _transaction(self, several: bool = False) -> Iterator[Any]:
+        with self._reached(), self._database.transaction(self._driver, several):
+            yield self._driver
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        """A usable connection, made anew where the last one broke; what goes wrong is StorageUnavailable."""
         try:
-            with self._database.turn():
-                self._driver.execute(self._database.begin)
-                try:
-                    yield self._driver
-                    self._driver.execute("COMMIT")
-                except BaseException:
-                    self._driver.rollback()
-                    raise
+            if not self._database.usable(self._driver):
+                if not self._connection.closed:
+                    self._connection.invalidate()
+                    self._connection.close()
+                self._connect()
+                log.warning("action=storage_reconnected")
+            yield
         except self._database.errors as error:
-            raise StorageUnavailable(str(error)) from error
+            raise unavailable(error) from error
 
     def _fetch_in(self, statement: Any, column: Any, values: Sequence[Any]) -> list[Any]:
         """Rows whose `column` is one of `values`, however many those are.
@@ -284,15 +287,17 @@ class SqlStore:
         for start in range(0, len(values), IN_MAX):
             part = list(values[start : start + IN_MAX])
             part += part[-1:] * ((1 << (len(part) - 1).bit_length()) - len(part))
-            rows += self._fetch(statement.where(column.in_(part)))
+            rows += self._fetch(statement.where(self._database.among(column, part)))
         return rows
 
     def _fetch(self, statement: Any) -> list[Any]:
-        try:
-            return list(self._connection.execute(statement))
-        except SQLAlchemyError as error:
-            self._connection.rollback()
-            raise StorageUnavailable(str(error.__cause__ or error)) from error
+        with self._reached():
+            try:
+                return list(self._connection.execute(statement))
+            except SQLAlchemyError:
+                if self._database.usable(self._driver):
+                    self._connection.rollback()
+                raise
 
 
 def open_store(url: str) -> SqlStore:
@@ -300,4 +305,9 @@ def open_store(url: str) -> SqlStore:
     try:
         return SqlStore(url)
     except SQLAlchemyError as error:
-        raise StorageUnavailable(str(error.__cause__ or error)) from error
+        raise unavailable(error) from error
+
+
+def unavailable(error: Exception) -> StorageUnavailable:
+    """What the driver said, without SQLAlchemy's wrapping, which quotes parameters."""
+    return StorageUnavailable(str(error.__cause__ or error).strip())

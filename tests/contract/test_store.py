@@ -38,11 +38,11 @@ class Memory:
         return self._store
 
 
-class Sqlite:
-    """Each store has a connection of its own to one file."""
+class Sql:
+    """Each store has a connection of its own to one database."""
 
-    def __init__(self, folder: Path) -> None:
-        self.url = f"sqlite:///{folder / 'counters.db'}"
+    def __init__(self, url: str) -> None:
+        self.url = url
         self._open: list[SqlStore] = []
 
     def open(self) -> SqlStore:
@@ -55,19 +55,31 @@ class Sqlite:
 
 
 @pytest.fixture
-def sqlite(tmp_path: Path) -> Iterator[Sqlite]:
-    backend = Sqlite(tmp_path)
+def sqlite(tmp_path: Path) -> Iterator[Sql]:
+    backend = Sql(f"sqlite:///{tmp_path / 'counters.db'}")
     yield backend
     backend.close()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def backend(request: pytest.FixtureRequest) -> Memory | Sqlite:
-    return Memory() if request.param == "memory" else request.getfixturevalue("sqlite")
+@pytest.fixture
+def postgres(postgres_url: str) -> Iterator[Sql]:
+    backend = Sql(postgres_url)
+    yield backend
+    backend.close()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def sql(request: pytest.FixtureRequest) -> Sql:
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def backend(request: pytest.FixtureRequest) -> Memory | Sql:
+    return Memory() if request.param == "memory" else request.getfixturevalue(request.param)
 
 
 @pytest.fixture
-def store(backend: Memory | Sqlite) -> Store:
+def store(backend: Memory | Sql) -> Store:
     return backend.open()
 
 
@@ -131,6 +143,9 @@ class TestClaim:
         assert store.placed(["votes", "new", "never"]) == 8
         assert store.placed(["never"]) == 0
 
+    def test_a_name_that_is_said_twice_is_claimed_once(self, store: Store) -> None:
+        assert [row.epoch for row in store.claim(["votes", "votes"], 0)] == [1]
+
     def test_many_at_once_old_and_new(self, store: Store) -> None:
         old = filled(store, "old")
         rows = {row.name: row for row in store.claim(["new", "old", "newer"], 0)}
@@ -138,7 +153,7 @@ class TestClaim:
         assert rows["new"].epoch == rows["newer"].epoch == 1
         assert len({row.id for row in rows.values()}) == 3
 
-    def test_the_second_claimer_fences_the_first(self, backend: Memory | Sqlite) -> None:
+    def test_the_second_claimer_fences_the_first(self, backend: Memory | Sql) -> None:
         one, other = backend.open(), backend.open()
         first, second = claimed(one), claimed(other)
         assert one.commit(Commit([write(first, 1, 1)], [operation(first, 1)])) == {first.id}
@@ -156,16 +171,16 @@ class TestOneOwnerForEachEpoch:
     CLAIMANTS = 40
     ROUNDS = 3
 
-    def test_claimants_in_one_thread(self, backend: Memory | Sqlite) -> None:
+    def test_claimants_in_one_thread(self, backend: Memory | Sql) -> None:
         claimants = [backend.open() for _ in range(4)]
         epochs = [claimed(claimant).epoch for _ in range(self.ROUNDS) for claimant in claimants * 10]
         assert epochs == list(range(1, self.CLAIMANTS * self.ROUNDS + 1))
 
-    def test_claimants_in_several_threads(self, sqlite: Sqlite) -> None:
+    def test_claimants_in_several_threads(self, sql: Sql) -> None:
         names = ["a", "b", "c"]
 
         def fight(_: int) -> list[CounterRecord]:
-            store = open_store(sqlite.url)
+            store = open_store(sql.url)
             rows = [row for _ in range(self.ROUNDS * (self.CLAIMANTS // 8)) for row in store.claim(names, 0)]
             store.close()
             return rows
@@ -177,11 +192,11 @@ class TestOneOwnerForEachEpoch:
             assert sorted(row.epoch for row in rows if row.name == name) == expected
             assert len({row.id for row in rows if row.name == name}) == 1
 
-    def test_two_processes_take_turns_and_every_operation_counts_once(self, sqlite: Sqlite) -> None:
+    def test_two_processes_take_turns_and_every_operation_counts_once(self, sql: Sql) -> None:
         with get_context("spawn").Pool(2) as processes:
-            jobs = [processes.apply_async(count, (sqlite.url, "shared", who, 60, 3)) for who in ("ann", "bob")]
+            jobs = [processes.apply_async(count, (sql.url, "shared", who, 60, 3)) for who in ("ann", "bob")]
             ann, bob = (job.get(60) for job in jobs)
-        store = sqlite.open()
+        store = sql.open()
         row = store.read(["shared"])["shared"]
         assert (row.value, row.seq) == (120, 120)
         history = store.since(row.id, 0, 1_000)
@@ -341,7 +356,7 @@ class TestDeletion:
         assert store.read(["votes"]) == {}
         assert claimed(store) == CounterRecord(row.id + 1, "votes", 0, 0, 1, None, None, None, None)
 
-    def test_an_id_is_never_used_again(self, backend: Memory | Sqlite) -> None:
+    def test_an_id_is_never_used_again(self, backend: Memory | Sql) -> None:
         store = backend.open()
         seen = set()
         for _ in range(5):
@@ -488,9 +503,10 @@ class TestRead:
         filled(store, "b")
         assert store.read(["a", "b", "a", "nobody", "A"]).keys() == {"a", "b"}
 
-    def test_more_names_than_a_statement_has_room_for(self, backend: Memory | Sqlite) -> None:
+    def test_more_names_than_a_statement_has_room_for(self, backend: Memory | Sql) -> None:
         store = backend.open()
-        if isinstance(store, SqlStore):  # What SQLite allows unless a distribution says otherwise.
+        if isinstance(store, SqlStore) and isinstance(store._driver, sqlite3.Connection):
+            # What SQLite allows unless a distribution says otherwise.
             store._driver.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 32_766)
         filled(store, "votes")
         assert store.read([*(f"n{number}" for number in range(40_000)), "votes"]).keys() == {"votes"}
@@ -500,7 +516,7 @@ class TestPage:
     NAMES = ("B", "a", "a-1", "a.b", "a1", "a:b", "aB", "a_", "a_1", "aa", "ab", "az", "b", "z")
 
     @pytest.fixture
-    def store(self, backend: Memory | Sqlite) -> Store:
+    def store(self, backend: Memory | Sql) -> Store:
         store = backend.open()
         rows = store.claim(self.NAMES, 0)
         store.commit(Commit([write(row, 1, 1) for row in rows]))
@@ -530,41 +546,41 @@ class TestPage:
         assert self.names(store, "a", "b") == []
 
 
-class TestAFile:
+class TestADatabase:
     """What only a store that outlives its process can promise."""
 
-    def test_whoever_opens_it_again_sees_everything(self, sqlite: Sqlite) -> None:
-        store = open_store(sqlite.url)
+    def test_whoever_opens_it_again_sees_everything(self, sql: Sql) -> None:
+        store = open_store(sql.url)
         row = claimed(store)
         rows = [operation(row, seq) for seq in (1, 2)]
         store.commit(Commit([write(row, 2, 2, at=5)], rows, [PolicyWrite(row.id, '{"maximum":9}', "ann")]))
         store.close()
-        again = sqlite.open()
+        again = sql.open()
         assert again.read(["votes"])["votes"] == CounterRecord(
             row.id, "votes", 2, 2, 1, 5, 5, "ann", '{"maximum":9}'
         )
         assert again.since(row.id, 0, 9) == rows
         assert claimed(again).epoch == 2
 
-    def test_a_commit_is_seen_by_others_at_once(self, sqlite: Sqlite) -> None:
-        one, other = sqlite.open(), sqlite.open()
+    def test_a_commit_is_seen_by_others_at_once(self, sql: Sql) -> None:
+        one, other = sql.open(), sql.open()
         row = filled(one)
         assert other.read(["votes"])["votes"].value == 1
         increment(one, row, "more")
         assert other.read(["votes"])["votes"].value == 2
 
-    def test_every_commit_is_flushed_to_the_disk(self, sqlite: Sqlite) -> None:
+    def test_every_commit_is_flushed_to_the_disk(self, sqlite: Sql) -> None:
         driver = sqlite.open()._driver
         assert driver.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert driver.execute("PRAGMA synchronous").fetchone() == (2,)
 
-    def test_closing_gives_everything_back(self, sqlite: Sqlite) -> None:
+    def test_closing_gives_everything_back(self, sqlite: Sql) -> None:
         for _ in range(3):
             open_store(sqlite.url).close()
         assert open_files(sqlite.url.removeprefix("sqlite:///")) == []
 
-    def test_a_database_that_is_gone_is_unavailable(self, sqlite: Sqlite) -> None:
-        store = sqlite.open()
+    def test_a_database_that_is_gone_is_unavailable(self, sql: Sql) -> None:
+        store = sql.open()
         row = filled(store)
         store._driver.execute("DROP TABLE operation")
         with pytest.raises(StorageUnavailable):
@@ -581,6 +597,7 @@ class TestAFile:
             "sqlite://",
             "sqlite:///:memory:",
             "postgres://x",
+            "postgresql+asyncpg://x/y",
             "mysql://localhost/x",
             "sqlite:////proc/x/y.db",
         ],

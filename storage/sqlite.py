@@ -1,0 +1,120 @@
+"""SQLite: write-ahead log, every commit flushed to disk, and writers of several processes take turns on a lock file.
+
+SQLite's own waiting polls and sleeps up to 100 ms a step (sqlite3 `busy_timeout`); `flock` wakes the next in line
+at once. SQLite's lock stays underneath, so a process that ignores the file still cannot break anything.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, create_engine, event
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import StaticPool
+
+from storage import statements
+from storage.errors import StorageMisconfigured
+from storage.holder import end_stopped_holder
+from storage.records import Commit, Postponement
+
+BUSY_TIMEOUT_MS = 5_000  # Only a foreign program can make us wait here: our own writers queue on the lock file.
+STATEMENTS_CACHED = 256  # The hot statements exist once per power of two of rows, about forty in all.
+CHECKPOINT_PAGES = 4_000  # 16 MB of log before it is folded into the database: fewer, longer pauses cost more p99.
+
+
+class Sqlite:
+    """A SQLite file. One thread, one connection, for as long as it is open."""
+
+    errors: tuple[type[Exception], ...] = (sqlite3.Error, SQLAlchemyError)
+
+    def __init__(self, path: Path) -> None:
+        self._path_of_turn = Path(f"{path}.turn")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._turn = os.open(self._path_of_turn, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StorageMisconfigured(f"cannot use {path.parent} for the database: {error.strerror}") from error
+        self._engine = create_engine(
+            f"sqlite:///{path}",
+            poolclass=StaticPool,
+            connect_args={
+                "check_same_thread": False,
+                "isolation_level": None,
+                "cached_statements": STATEMENTS_CACHED,
+                "timeout": BUSY_TIMEOUT_MS / 1000,
+            },
+        )
+        event.listen(self._engine, "connect", _prepare)
+
+    def connect(self) -> Connection:
+        return self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+
+    def usable(self, driver: sqlite3.Connection) -> bool:
+        return True  # A file does not hang up.
+
+    @contextmanager
+    def transaction(self, driver: sqlite3.Connection, several: bool) -> Iterator[None]:
+        with self._taking_turns():
+            # It always writes: taking the write lock first means it cannot fail half way for want of it.
+            driver.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                driver.execute("COMMIT")
+            except BaseException:
+                driver.rollback()
+                raise
+
+    @contextmanager
+    def _taking_turns(self) -> Iterator[None]:
+        fcntl.flock(self._turn, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._turn, fcntl.LOCK_UN)
+
+    def claim(self, driver: sqlite3.Connection, names: Sequence[str], version: int) -> list[tuple[Any, ...]]:
+        return statements.run(driver, statements.claim, [(name, version) for name in names])
+
+    def write(self, driver: sqlite3.Connection, commit: Commit) -> frozenset[int]:
+        owned = {row[0] for row in statements.run(driver, statements.update, commit.counters)}
+        if commit.deadlines:
+            owned.update(row[0] for row in statements.run(driver, statements.update_deadlines, commit.deadlines))
+        fenced: frozenset[int] = frozenset()
+        operations = commit.operations
+        if len(owned) < len(commit.counters) + len(commit.deadlines):
+            written = {write.id for write in commit.counters} | {write.id for write in commit.deadlines}
+            fenced = frozenset(written - owned)
+            operations = [row for row in operations if row.counter_id not in fenced]
+        if operations:
+            statements.run(driver, statements.insert_operations, operations)
+        return fenced
+
+    def postpone(self, driver: sqlite3.Connection, postponements: Sequence[Postponement]) -> None:
+        statements.run(driver, statements.postpone, postponements)
+
+    def among(self, column: Any, values: Sequence[Any]) -> Any:
+        return column.in_(values)
+
+    @contextmanager
+    def alone(self) -> Iterator[Connection]:
+        with self._taking_turns(), self._engine.connect() as connection:
+            yield connection
+
+    def free(self) -> int | None:
+        return end_stopped_holder(self._path_of_turn)
+
+    def close(self) -> None:
+        self._engine.dispose()
+        os.close(self._turn)
+
+
+def _prepare(connection: sqlite3.Connection, _: object) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
