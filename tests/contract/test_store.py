@@ -481,6 +481,79 @@ class TestNotes:
         assert (store.agree("begin", "5"), store.agree("other", "6")) == ("3", "4")
 
 
+class TestDueTimes:
+    def due(self, store: Store, steady: int = 0, wall: int = 0, limit: int = 9) -> list[str]:
+        return [row.name for row in store.due(steady, wall, limit)]
+
+    def dated(
+        self, store: Store, name: str, due_at: int | None, tick_at: int | None = None, at: int | None = 5
+    ) -> CounterRecord:
+        row = claimed(store, name)
+        write = DeadlineWrite(row.id, row.epoch, row.value, row.seq, at, 3, due_at, tick_at)
+        assert store.commit(Commit([], deadlines=[write])) == frozenset()
+        return row
+
+    def test_they_are_kept_and_a_plain_write_leaves_them(self, store: Store) -> None:
+        row = self.dated(store, "votes", 10, 20)
+        assert store.read(["votes"])["votes"] == CounterRecord(
+            row.id, "votes", 0, 0, 1, 5, 5, None, None, idle_since=3, due_at=10, tick_at=20
+        )
+        store.commit(Commit([CounterWrite(row.id, row.epoch, 1, 1, 7, 8)], [operation(row, 1)]))
+        assert store.read(["votes"])["votes"] == CounterRecord(
+            row.id, "votes", 1, 1, 1, 5, 7, None, None, idle_since=8, due_at=10, tick_at=20
+        )
+
+    def test_a_write_of_nothing_but_deadlines_leaves_the_time_of_the_last_change(self, store: Store) -> None:
+        row = self.dated(store, "votes", 10)
+        store.commit(Commit([], deadlines=[DeadlineWrite(row.id, row.epoch, 0, 0, None, 9, None, 30)]))
+        read = store.read(["votes"])["votes"]
+        assert (read.created_at, read.updated_at, read.due_at, read.tick_at) == (5, 5, None, 30)
+
+    def test_both_kinds_of_writes_and_the_fenced_of_both(self, store: Store) -> None:
+        rows = {name: claimed(store, name) for name in ("plain", "dated", "stale", "stale-dated")}
+        store.claim(["stale", "stale-dated"], 0)
+        fenced = store.commit(
+            Commit(
+                [write(rows[name], 1, 1) for name in ("plain", "stale")],
+                [operation(row, 1) for row in rows.values()],
+                deadlines=[
+                    DeadlineWrite(rows[name].id, 1, 1, 1, 1, 1, 10, None) for name in ("dated", "stale-dated")
+                ],
+            )
+        )
+        assert fenced == {rows["stale"].id, rows["stale-dated"].id}
+        assert {name: row.due_at for name, row in store.read(list(rows)).items()} == {"plain": None, "dated": 10}
+        histories = {name: seqs(store.since(row.id, 0, 9)) for name, row in rows.items()}
+        assert histories == {"plain": [1], "dated": [1], "stale": [], "stale-dated": []}
+
+    def test_who_is_due(self, store: Store) -> None:
+        for name, due_at, tick_at in (("a", 30, None), ("b", 10, None), ("c", 20, 50), ("d", None, 40)):
+            self.dated(store, name, due_at, tick_at)
+        assert self.due(store, 9, 39) == []
+        assert self.due(store, 20) == ["b", "c"]
+        assert self.due(store, 99, 40) == ["b", "c", "a", "d"]
+        assert self.due(store, 99, 99, limit=1) == ["b", "d"]
+
+    def test_a_postponement_is_for_who_is_as_it_was(self, store: Store) -> None:
+        rows = {name: self.dated(store, name, 10, 20) for name in ("a", "moved", "ticks", "ruled")}
+        store.commit(Commit([write(rows["ruled"], 0, 0)], policies=[PolicyWrite(rows["ruled"].id, "{}", None)]))
+        self.dated(store, "moved", 11, 20)
+        self.dated(store, "ticks", 10, None)
+        store.postpone([Postponement(row.id, 10, 20, None, 100, None) for row in rows.values()])
+        assert {name: (row.due_at, row.tick_at) for name, row in store.read(list(rows)).items()} == {
+            "a": (100, None), "moved": (11, 20), "ticks": (10, None), "ruled": (10, 20),
+        }  # fmt: skip
+        store.postpone([Postponement(rows["ruled"].id, 10, 20, "{}", None, 7)])
+        assert store.read(["ruled"])["ruled"][-2:] == (None, 7)
+        assert store.commit(Commit([write(rows["a"], 1, 1)])) == frozenset()
+
+    def test_counters_by_id(self, store: Store) -> None:
+        rows = [claimed(store, name) for name in ("z", "a", "m")]
+        assert [row.name for row in store.after(0, 2)] == ["z", "a"]
+        assert store.after(rows[1].id, 9) == [rows[2]]
+
+
+
 class TestRead:
     def test_a_counter_that_was_never_written_is_invisible(self, store: Store) -> None:
         claimed(store)
