@@ -183,7 +183,7 @@ async def opened(database: str) -> SqlStore:
         try:
             return open_store(database)
         except StorageError as error:
-            log.error("action=open_failed database=%s error=%s", database, error)
+            log.error("action=open_failed error=%s", error)
             await asyncio.sleep(OPEN_AGAIN_S)
 
 

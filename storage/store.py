@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from sqlalchemy import select, text
+from sqlalchemy import make_url, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from storage.engine import open_database
@@ -275,7 +275,7 @@ class SqlStore:
                 log.warning("action=storage_reconnected")
             yield
         except self._database.errors as error:
-            raise unavailable(error) from error
+            raise StorageUnavailable(said(error)) from error
 
     def _fetch_in(self, statement: Any, column: Any, values: Sequence[Any]) -> list[Any]:
         """Rows whose `column` is one of `values`, however many those are.
@@ -305,9 +305,10 @@ def open_store(url: str) -> SqlStore:
     try:
         return SqlStore(url)
     except SQLAlchemyError as error:
-        raise unavailable(error) from error
+        where = make_url(url).render_as_string(hide_password=True)
+        raise StorageUnavailable(f"cannot open {where}: {said(error)}") from error
 
 
-def unavailable(error: Exception) -> StorageUnavailable:
-    """What the driver said, without SQLAlchemy's wrapping, which quotes parameters."""
-    return StorageUnavailable(str(error.__cause__ or error).strip())
+def said(error: Exception) -> str:
+    """What the driver said, on one line, without SQLAlchemy's wrapping, which quotes parameters."""
+    return " ".join(str(error.__cause__ or error).split())

@@ -79,9 +79,11 @@ def main() -> int:
     parser.add_argument("--operations", type=int, default=2_000, help="acknowledged before everything is killed (2000)")
     parser.add_argument("--hosts", type=int, default=2)
     parser.add_argument("--gateways", type=int, default=2)
+    parser.add_argument("--database", metavar="URL", help="an empty one (a SQLite file)")
     given = parser.parse_args()
     wrong = False
-    with Service(hosts=given.hosts, gateways=given.gateways).start() as service:
+    more = {"database": given.database} if given.database else {}
+    with Service(hosts=given.hosts, gateways=given.gateways, **more).start() as service:
         for round in range(1, given.rounds + 1):
             report = asyncio.run(run(service, given.operations, round))
             print("\n".join([report.line(), *(f"WRONG {each}" for each in report.wrong)]), flush=True)

@@ -2,10 +2,12 @@
 
     python -m tests.faults.exactness --kills 5 --hosts 2
     python -m tests.faults.exactness --victims gateway --no-ids
+    python -m tests.faults.exactness --victims database
 
 Clients over HTTP and WebSocket hammer one hot counter and many others. Each operation carries an id of its client's;
 those without an answer are sent again at the end and have to resolve to exactly once. With `--no-ids` only the
 gateways' own ids are left, and the value has to lie between what was acknowledged and that plus what is open.
+The victim `database` is a Postgres server of the test's own, killed with all its processes and started again.
 Exits with 1 when anything is wrong.
 """
 
@@ -15,12 +17,14 @@ import argparse
 import asyncio
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from actors.placement import HostEntry, Placement, Table
 from tests.support.hammer import Acknowledged, Hammer, Ledger, Subscriber, subscribe, until
 from tests.support.hammer_audit import audit
 from tests.support.kill import kill_actor, wait_until_back
+from tests.support.postgres_server import PostgresServer
 from tests.support.service_process import Service
 
 WARM = 300  # Acknowledged operations before the first kill, and between one kill and the next.
@@ -32,7 +36,7 @@ class Plan:
     """What to do to a service."""
 
     kills: int = 5  # For each victim.
-    victims: str = "host"  # Or gateway, or supervisor.
+    victims: str = "host"  # Or gateway, supervisor, database.
     counters: int = 200
     http: int = 16
     sockets: int = 16
@@ -90,8 +94,8 @@ def _quantile(ordered: list[float], q: float) -> float:
     return 1000 * ordered[min(len(ordered) - 1, int(q * len(ordered)))]
 
 
-async def run(service: Service, plan: Plan) -> Report:
-    """Hammer, kill, settle, compare."""
+async def run(service: Service, plan: Plan, server: PostgresServer | None = None) -> Report:
+    """Hammer, kill, settle, compare. `server` is what the victim `database` stands for."""
     names = [f"x{plan.seed}-hot", *(f"x{plan.seed}-{number}" for number in range(plan.counters))]
     ledger, kills = Ledger(), []
     subscribers = await subscribe(service.port, names[:1], 4 * plan.subscribers)
@@ -102,6 +106,12 @@ async def run(service: Service, plan: Plan) -> Report:
     await _acknowledged(ledger, WARM)
     await asyncio.sleep(plan.seconds)
     for _ in range(plan.kills):
+        if server is not None:
+            kills.append(Kill("database", time.monotonic()))
+            await asyncio.to_thread(server.kill)
+            await asyncio.to_thread(server.start)
+            await _acknowledged(ledger, WARM)
+            continue
         for victim in await asyncio.to_thread(lambda: sorted(service.actors(plan.victims))):
             after = service.log_size()
             at = await asyncio.to_thread(kill_actor, service, plan.victims, victim)
@@ -167,7 +177,8 @@ def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=5, help="of each victim (5)")
-    parser.add_argument("--victims", choices=("host", "gateway", "supervisor"), default="host")
+    parser.add_argument("--victims", choices=("host", "gateway", "supervisor", "database"), default="host")
+    parser.add_argument("--database", metavar="URL", help="an empty one (a SQLite file)")
     parser.add_argument("--hosts", type=int, default=2)
     parser.add_argument("--gateways", type=int, default=2)
     parser.add_argument("--counters", type=int, default=200)
@@ -183,8 +194,16 @@ def main() -> int:
         seconds=given.seconds,
         seed=given.seed,
     )
-    with Service(hosts=given.hosts, gateways=given.gateways).start() as service:
-        report = asyncio.run(run(service, plan))
+    flags = {"hosts": given.hosts, "gateways": given.gateways}
+    with ExitStack() as stack:
+        server = None
+        if given.victims == "database":
+            server = stack.enter_context(PostgresServer(flushed=True)).start()
+            flags["database"] = server.new_database()
+        elif given.database:
+            flags["database"] = given.database
+        service = stack.enter_context(Service(**flags)).start()
+        report = asyncio.run(run(service, plan, server))
         print("\n".join(report.lines()), flush=True)
         service.stop()
     return 1 if report.wrong else 0

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Sequence
-from pathlib import Path
+from contextlib import closing
+from typing import Any
 
 import msgspec
+import psycopg
 
 from tests.support.hammer import HttpConnection, Ledger, Subscriber
 from tests.support.service_process import Service
@@ -37,17 +39,19 @@ class Stored(msgspec.Struct):
     highest_seq: int
 
 
-def read_database(path: Path) -> dict[str, Stored]:
+def read_database(url: str) -> dict[str, Stored]:
     """Every counter that was ever written."""
-    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-    try:
+    connection: Any
+    if url.startswith("sqlite:///"):
+        connection = sqlite3.connect(f"file:{url.removeprefix('sqlite:///')}?mode=ro", uri=True)
+    else:
+        connection = psycopg.connect(url.replace("+psycopg", ""))
+    with closing(connection):
         rows = connection.execute(
             "SELECT name, counter.value, operation_count, count(seq), count(DISTINCT operation_id), "
             "coalesce(max(seq), 0) FROM counter LEFT JOIN operation ON counter_id = counter.id GROUP BY counter.id"
         )
         return {name: Stored(*rest) for name, *rest in rows}
-    finally:
-        connection.close()
 
 
 async def audit(

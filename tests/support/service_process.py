@@ -168,8 +168,9 @@ class Service:
         return self.data_dir / "logs" / "counters.log"
 
     @property
-    def database(self) -> Path:
-        return self.data_dir / "counters.db"
+    def database(self) -> str:
+        """Its URL."""
+        return str(self.settings.get("database") or f"sqlite:///{self.data_dir / 'counters.db'}")
 
     # Start and end
 
