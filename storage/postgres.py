@@ -65,13 +65,18 @@ RETURNING id, name, value, operation_count, epoch, created_at, updated_at, creat
 """
 
 
+_OPERATIONS = ", ".join(
+    f"unnest(%s::{type}[])" for type in ("bigint", "bigint", "text", *["bigint"] * 4, "text", "text", "text")
+)
+
 
 def _write(columns: str, set: str) -> str:
     """A whole commit. Rows of counters have `columns`, each a name and a type, of which `set` makes the new state."""
     names = ", ".join(column.split()[0] for column in columns.split(", "))
     arrays = ", ".join(f"%s::{column.split()[1]}[]" for column in columns.split(", "))
     # "IS TRUE" keeps the planner from making a join of the IN, which would compare every row with every other: it
-    # looks each up in a hash table instead.
+    # looks each up in a hash table instead. Arrays that are unnested in a SELECT are walked side by side; those in a
+    # FROM would each be written to a table of their own first.
     return f"""
     WITH mine AS MATERIALIZED (
         SELECT new.* FROM unnest({arrays}) AS new ({names})
@@ -81,9 +86,7 @@ def _write(columns: str, set: str) -> str:
             updated_at = coalesce(new.at, counter.updated_at), created_at = coalesce(counter.created_at, new.at){set}
         FROM mine AS new WHERE counter.id = new.id AND counter.epoch = new.epoch RETURNING counter.id
     ), written AS (
-        INSERT INTO operation
-        SELECT row.* FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[],
-            %s::bigint[], %s::text[], %s::text[], %s::text[]) AS row (counter_id)
+        INSERT INTO operation SELECT row.* FROM (SELECT {_OPERATIONS}) AS row (counter_id)
         WHERE (row.counter_id IN (SELECT id FROM owned)) IS TRUE
     )
     SELECT id FROM owned

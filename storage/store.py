@@ -278,17 +278,9 @@ class SqlStore:
             raise StorageUnavailable(said(error)) from error
 
     def _fetch_in(self, statement: Any, column: Any, values: Sequence[Any]) -> list[Any]:
-        """Rows whose `column` is one of `values`, however many those are.
-
-        The last value is repeated until their number is a power of two: the driver keeps every text that it has seen
-        prepared, and one of a thousand values weighs 170 KB.
-        """
-        rows = []
-        for start in range(0, len(values), IN_MAX):
-            part = list(values[start : start + IN_MAX])
-            part += part[-1:] * ((1 << (len(part) - 1).bit_length()) - len(part))
-            rows += self._fetch(statement.where(self._database.among(column, part)))
-        return rows
+        """Rows whose `column` is one of `values`, however many those are."""
+        parts = (values[start : start + IN_MAX] for start in range(0, len(values), IN_MAX))
+        return [row for part in parts for row in self._fetch(statement.where(self._database.among(column, part)))]
 
     def _fetch(self, statement: Any) -> list[Any]:
         with self._reached():
