@@ -24,7 +24,7 @@ WAIT_S = 30.0  # How long a request for a newer table is held open.
 START_S = 30.0  # A host that has not registered so long after its start will not come. It takes 0.3 to 1 s.
 # So long a lost host is waited for: Ray brings a killed one back in 2 to 4 s, and a frozen one never. With 2 s to
 # suspect it and 1 s to start another, whoever called when it froze (10 s) is still there.
-RETURN_S = 6.0
+RETURN_S = 5.0
 ROUND_S = 0.9  # Between two rounds of the ranking. Hosts tell their rates once a second.
 STALE_S = 3.0  # A rate that was not told again for so long is none.
 TABLES_MAX = 64  # Kept for those who are a step behind.

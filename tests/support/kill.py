@@ -19,13 +19,16 @@ def kill_actor(service: Service, kind: str, name: str) -> float:
 
 
 def wait_until_back(service: Service, kind: str, name: str, after: int, seconds: float = 30.0) -> None:
-    """Wait until an actor that was killed runs again and the service is whole; `after`: the log's size at the kill."""
+    """Wait until an actor that was killed runs again and the service is whole; `after`: the log's size at the kill.
+
+    A host that took too long was replaced by another one, of another name.
+    """
     if kind == "supervisor":
         wait_for("a new supervisor", lambda: service.actors("supervisor"), seconds)
+    elif kind == "host":
+        service.wait_for_line(r"action=host_up host=host:\d+ ", after, seconds)
     else:
         service.wait_for_line(rf"action={kind}_started .*\b{name}\b", after, seconds)
-    if kind == "host":
-        service.wait_for_line(rf"action=host_up host={name} ", after, seconds)
     wait_for("the service is ready again", service.ready, seconds)
 
 

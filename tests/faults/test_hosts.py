@@ -1,6 +1,6 @@
 """Hosts that come and go while the service is used: dedicated, scaled, replaced, given up. Nobody notices.
 
-Each test has a service of its own, because it counts processes.
+Each test has a service of its own, because it counts its processes.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import time
 import urllib.request
 from collections.abc import Awaitable, Callable
 
-from tests.faults.test_frozen import frozen
 from tests.support.hammer import Hammer, Ledger, subscribe, until
 from tests.support.hammer_audit import audit
+from tests.support.kill import freeze
 from tests.support.service_process import Service, wait_for
 
 BACK_S = 5.0  # The supervisor, after it was killed.
@@ -114,10 +114,10 @@ def test_more_hosts_fewer_hosts_and_new_ones_under_load() -> None:
 def test_a_frozen_host_is_replaced_although_it_was_the_only_one() -> None:
     with Service(hosts=1, gateways=1, dedicated=0).start() as service:
         assert service.call("increment", {"name": "a"})["value"] == 1
-        with frozen(service.actors("host")["host:0"]):
-            assert service.call("increment", {"name": "a"}, key="k")["value"] == 2
-            assert up(service) == ["host:0", "host:1"]
-            wait_for("the frozen one has ended", lambda: list(service.actors("host")) == ["host:1"])
+        freeze(service.actors("host")["host:0"])
+        service.wait_for_line(r"action=host_up host=host:1 ")
+        assert service.call("increment", {"name": "a"}, key="k")["value"] == 2
+        wait_for("the frozen one has ended", lambda: list(service.actors("host")) == ["host:1"])
         assert service.stop() == 0
 
 
