@@ -386,6 +386,8 @@ class Hub:
         self._dirty_channels[channel] = None
         if channel.marks:
             self._mark(channel, body)
+            if channel.at[0] != channel.counter_id:
+                channel.latest.clear()  # Of a life that is over; its places say nothing about this one's.
             channel.latest[type] = ((channel.counter_id, channel.seq), body)
         channel.at = (channel.counter_id, channel.seq)
         recent = channel.recent
