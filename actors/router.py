@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any, Protocol
@@ -33,8 +33,10 @@ from actors.messages import (
     Watch,
 )
 from actors.placement import HostEntry, Placement
+from actors.pressure import Lately, Pressure
 
 PENDING_MAX = 50_000  # Calls without an answer, in one gateway. Beyond it callers hear UNAVAILABLE at once.
+CROWD_MAX = 10_000  # Of these, for one counter.
 DEADLINE_S = 10.0  # A call that nobody answered by then is answered UNAVAILABLE. A lost process is back in 2 to 4 s.
 TICK_S = 0.05  # How often deadlines are checked and homeless calls are tried again.
 IDLE_TICK_S = 0.5  # The same while nobody waits for anything.
@@ -94,12 +96,13 @@ class Listener(Protocol):
 class _Pending:
     """A call that has no answer yet."""
 
-    __slots__ = ("deadline", "deliver", "lane", "message", "once")
+    __slots__ = ("deadline", "deliver", "lane", "message", "once", "telling")
 
     def __init__(self, message: Operation | Query, deliver: Deliver, deadline: float, once: bool = False) -> None:
         self.message = message
         self.deliver = deliver
         self.deadline = deadline
+        self.telling = True  # How long it takes tells how busy its host is.
         self.once = once  # It is for one host and no other: what that cannot answer, nobody can.
         self.lane: _Lane | None = None  # Set while it is on its way on a link.
 
@@ -116,6 +119,8 @@ class _Lane:
         self.watches: dict[str, None] = {}  # of these, what it is to be told at the end of this turn,
         self.unwatches: list[str] = []  # and what nobody listens to any more.
         self.heard_at = 0.0
+        self.under_way = 0  # Calls that were sent on its link and are not answered.
+        self.pressure = Pressure()
         self.task: asyncio.Task[None] | None = None
 
 
@@ -134,6 +139,10 @@ class Router:
         self._lanes: dict[str, _Lane] = {}
         self._homeless: list[Operation | Query] = []
         self._watched: dict[str, _Lane | None] = {}  # Name → where it is watched; None: there is no host for it now.
+        self.pressed = False  # Not everybody is admitted.
+        self._full: set[_Lane] = set()  # Those on which new calls would only wait.
+        self._crowded: frozenset[str] = frozenset()  # Counters with too many calls under way.
+        self._lately = Lately()  # Counters that were operated on, and so are awake.
         self._flushing = False
         self._placement = Placement.empty()
         self._past: deque[tuple[float, Placement]] = deque()  # Until when they were in force.
@@ -149,8 +158,25 @@ class Router:
             self._loop.call_soon(deliver, Status.UNAVAILABLE, b"")
             return
         tag = operation.tag = next(self._tags)
-        self._pending[tag] = _Pending(operation, deliver, self._loop.time() + DEADLINE_S)
+        call = self._pending[tag] = _Pending(operation, deliver, self._loop.time() + DEADLINE_S)
+        if not self._lately.add(operation.name):
+            call.telling = False  # It wakes its counter, which takes its time.
         self._route(operation)
+
+    def admits(self, name: str) -> bool:
+        """Whether a call for `name` is worth sending; to be asked when `pressed`.
+
+        If not, nothing has happened, and the caller should hear so at once. Who is asleep is let in: it is no overload
+        when many wake up.
+        """
+        if name in self._crowded:
+            return False
+        owner = self._placement.owner(name)
+        lane = self._lanes.get(owner) if owner is not None else None
+        if lane is None or lane not in self._full or name not in self._lately:
+            return True
+        lane.pressure.refused = True
+        return False
 
     def ask(self, query: Query, deliver: Deliver) -> None:
         """Have `query` answered. `deliver(status, body)` is called exactly once."""
@@ -240,7 +266,22 @@ class Router:
             lane.operations.append(message)
         else:
             lane.queries.append(message)
+        if lane.under_way + len(lane.operations) >= lane.pressure.limit:
+            self._judge(lane)
         self._flush_soon()
+
+    def _judge(self, lane: _Lane) -> None:
+        """See whether new calls to this host would only wait.
+
+        Where there is no link, or nothing is answered any more, they may: it is for the host that will be the next.
+        """
+        waiting = lane.under_way + len(lane.operations) + len(lane.queries)
+        slow = lane.end is not None and not lane.pressure.stalled(self._loop.time())
+        if slow and waiting >= lane.pressure.limit:
+            self._full.add(lane)
+        else:
+            self._full.discard(lane)
+        self.pressed = bool(self._full or self._crowded)
 
     def _flush_soon(self) -> None:
         if not self._flushing:
@@ -278,6 +319,9 @@ class Router:
                     call.lane = lane
                     live.append(operation)
             if live:
+                if not lane.under_way:
+                    lane.pressure.answered_at = self._loop.time()  # There was nothing to answer before.
+                lane.under_way += len(live)
                 end.send(Operate(self._placement.version, live))
         if lane.queries:
             queries, lane.queries = lane.queries, []
@@ -285,6 +329,7 @@ class Router:
                 call = pending.get(query.tag)
                 if call is not None:
                     call.lane = lane
+                    lane.under_way += 1
                     end.send(query)
 
     # From the hosts
@@ -293,6 +338,7 @@ class Router:
         lane.heard_at = self._loop.time()
         if isinstance(message, Results):
             pending = self._pending
+            self._measure(lane, message.results)
             for tag, status, body in message.results:
                 if status == Status.OK or status == Status.REFUSED:
                     call = pending.pop(tag, None)
@@ -311,11 +357,21 @@ class Router:
         elif isinstance(message, Heartbeat):
             pass
 
+    def _measure(self, lane: _Lane, results: list[tuple[int, int, bytes]]) -> None:
+        now = lane.heard_at
+        call = self._pending.get(results[0][0]) if results else None
+        delay = now - (call.deadline - DEADLINE_S) if call is not None and call.telling else None
+        lane.pressure.answered(now, delay, lane.under_way)
+        lane.under_way -= len(results)
+        if self._full:
+            self._judge(lane)
+
     def _try_again(self, lane: _Lane, tag: int, status: int) -> None:
         call = self._pending.get(tag)
         if call is None:
             return
         call.lane = None
+        call.telling = False
         message = call.message
         if isinstance(message, Operation):
             if status == Status.UNAVAILABLE:
@@ -344,6 +400,10 @@ class Router:
             late.append(tag)
         for tag in late:
             self._pending.pop(tag).deliver(Status.UNAVAILABLE, b"")
+        self._lately.roll(now)
+        self._count_crowds()
+        for lane in list(self._full):
+            self._judge(lane)
         if self._homeless:
             self._rehouse()
         for lane in self._lanes.values():
@@ -351,6 +411,16 @@ class Router:
                 lane.heard_at = now
                 log.warning("action=suspect host=%s reason=silent", lane.entry.id)
                 self._directory.report(lane.entry)
+
+    def _count_crowds(self) -> None:
+        """Find the counters that have too many calls under way, so that one of them cannot take the place of all."""
+        crowded: frozenset[str] = frozenset()
+        if len(self._pending) > CROWD_MAX:
+            operations = (call.message for call in self._pending.values() if isinstance(call.message, Operation))
+            names = Counter(operation.name for operation in operations)
+            crowded = frozenset(name for name, count in names.items() if count > CROWD_MAX)
+        self._crowded = crowded
+        self.pressed = bool(self._full or crowded)
 
     def _rehouse(self) -> None:
         homeless, self._homeless = self._homeless, []
@@ -475,9 +545,11 @@ class Router:
         if lane.task is not None:
             lane.task.cancel()
         end, lane.end = lane.end, None
+        self._judge(lane)
         for call in self._pending.values():
             if call.lane is lane:
                 call.lane = None
+                call.telling = False
                 if isinstance(call.message, Operation):
                     call.message.repeated = True
                 self._homeless.append(call.message)

@@ -29,6 +29,7 @@ from gateway.origin import Origins
 from gateway.rpc import Rpc
 from gateway.session import Ids, Services
 
+SESSIONS_MAX = 100_000  # WebSockets of one gateway, where its machine lets it have so many.
 READY_S = 2.0  # Storage that takes longer is not there.
 WEB = Path(__file__).parent / "web"
 # Swagger UI sets styles on elements and shows its icons as data; everything else is our own files.
@@ -38,7 +39,9 @@ POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' d
 class Gateway:
     """A gateway without a server: uvicorn, or a test, calls it as an ASGI application."""
 
-    def __init__(self, settings: Settings, node: str, secret: str, directory: Directory) -> None:
+    def __init__(
+        self, settings: Settings, node: str, secret: str, directory: Directory, sessions_max: int = SESSIONS_MAX
+    ) -> None:
         self.id = uuid4().hex[:12]
         self.hub = Hub()
         self.router = Router(self.id, node, secret, directory, self.hub)
@@ -47,7 +50,7 @@ class Gateway:
         origins = Origins(settings.host, settings.allowed_origins)
         services = Services(self.router, self.hub, SystemClock(), ids)
         self.rpc = Rpc(self.router, Admin(self.router, directory), origins, ids)
-        self._listen = Listen(self.hub, services, origins)
+        self._listen = Listen(self.hub, services, origins, sessions_max)
         self._rest = self._routes()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

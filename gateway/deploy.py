@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import socket
 from typing import Any
 
@@ -16,7 +17,7 @@ from actors import logs, runtime
 from actors.directory import NAMESPACE, RayDirectory
 from actors.settings import ActorSettings
 from gateway import http
-from gateway.app import Gateway
+from gateway.app import SESSIONS_MAX, Gateway
 from gateway.config import Settings
 from gateway.keepalive import STALLED_MS
 from gateway.server import Server
@@ -24,6 +25,7 @@ from gateway.sockets import GOODBYE_S, CounterSocket
 
 FRAME_MAX = 64 * 2**10  # Bytes in a WebSocket message. Ours have a few dozen.
 DRAIN_S = 5
+FILES_SPARE = 1_000  # File descriptors for everything that is no WebSocket: requests, links, logs, Ray.
 BIND_AGAIN_S = 1.0
 
 log = logging.getLogger("counters.gateway")
@@ -37,7 +39,7 @@ class GatewayActor:
         loop = asyncio.get_running_loop()
         self._directory = RayDirectory()
         node = ray.get_runtime_context().get_node_id()
-        self._gateway = Gateway(settings, node, actors.secret, self._directory)
+        self._gateway = Gateway(settings, node, actors.secret, self._directory, _sockets_max())
         self._server = Server(
             uvicorn.Config(
                 self._gateway,
@@ -114,6 +116,16 @@ def start(settings: Settings, actors: ActorSettings) -> None:
 def names(settings: Settings) -> list[str]:
     """What the gateway actors are called."""
     return [f"gateway:{index}" for index in range(settings.gateways)]
+
+
+def _sockets_max() -> int:
+    """How many WebSockets fit beside what else needs a file descriptor."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = SESSIONS_MAX + FILES_SPARE
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return SESSIONS_MAX if soft == resource.RLIM_INFINITY else min(SESSIONS_MAX, soft - FILES_SPARE)
 
 
 async def _bound(settings: Settings) -> socket.socket:

@@ -88,4 +88,16 @@ def refused(body: bytes) -> Problem:
     return Problem(said["code"], said["message"], said["data"])
 
 
+def overloaded() -> Problem:
+    """There is more to do than can be done in time, so this was not even begun."""
+    message = "there is more to do than can be done in time; nothing was changed, come back in a moment"
+    return Problem("UNAVAILABLE", message, {"reason": "overloaded"})
+
+
+def crowded(name: str | None = None) -> Problem:
+    """No more connections: to this counter, or to this gateway at all."""
+    message = f"too many listen to {name}" if name else "too many connections"
+    return Problem("UNAVAILABLE", f"{message}; come back later", {"reason": "crowded"})
+
+
 _encode = msgspec.json.encode

@@ -29,6 +29,7 @@ Place = tuple[int, int]  # Counter id and seq.
 
 FROM_NOW = -1  # Waits for nothing but the place where the counter stands.
 ASK_AGAIN_S = 0.1
+SUBSCRIBERS_MAX = 50_000  # Of one counter, in one gateway.
 RECENT_MAX = 500  # Events a channel keeps for those who come back: some 150 KB, and only where somebody came back.
 
 log = logging.getLogger("counters.hub")
@@ -187,6 +188,11 @@ class Hub:
         channel = self._channels[name]
         channel.opening -= 1
         self._drop_if_empty(channel)
+
+    def full(self, name: str) -> bool:
+        """Whether `name` has as many subscribers as it may have here."""
+        channel = self._channels.get(name)
+        return channel is not None and channel.count + channel.opening >= SUBSCRIBERS_MAX
 
     def join(self, subscriber: Subscription, snapshot: bool = False, since: int | None = None) -> None:
         """Send `subscriber` the events of its counter from now on, if it asked for that, with what was before."""

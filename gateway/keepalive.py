@@ -52,6 +52,9 @@ class Keepalive:
         """Look at `peer` no more."""
         self._parts[part].discard(peer)
 
+    def __len__(self) -> int:
+        return sum(map(len, self._parts))
+
     def close(self) -> None:
         """Stop looking."""
         self._timer.cancel()

@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from actors.core import name as names
 from actors.core.policy import VALUE_MAX
-from gateway.errors import Problem, invalid
+from gateway.errors import RETRY_AFTER_S, Problem, crowded, invalid
 from gateway.hub import Hub
 from gateway.keepalive import Keepalive
 from gateway.origin import Origins
@@ -29,8 +29,9 @@ EVENTS = frozenset({"increment", "decrement", "setValue", "reset"})
 class Listen:
     """Accepts WebSockets and hands them to the hub; the ASGI call ends with the handshake."""
 
-    def __init__(self, hub: Hub, services: Services, origins: Origins) -> None:
+    def __init__(self, hub: Hub, services: Services, origins: Origins, sessions_max: int) -> None:
         self._hub = hub
+        self._sessions_max = sessions_max
         self._services = services
         self._origins = origins
         self._keepalive = Keepalive()
@@ -43,6 +44,10 @@ class Listen:
             wishes = _Wishes(scope["query_string"])
             if name is None and (wishes.snapshot or wishes.since is not None):
                 raise invalid("snapshot", "on this connection, ask when you subscribe")
+            if len(self._keepalive) >= self._sessions_max:
+                raise crowded()
+            if name is not None and self._hub.full(name):
+                raise crowded(name)
         except Problem as problem:
             await _deny(send, problem)
             return
@@ -136,5 +141,7 @@ class _Wishes:
 async def _deny(send: Send, problem: Problem) -> None:
     body = problem.plain()
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    if problem.row.retryable:
+        headers.append((b"retry-after", b"%d" % RETRY_AFTER_S))
     await send({"type": "websocket.http.response.start", "status": problem.row.status, "headers": headers})
     await send({"type": "websocket.http.response.body", "body": body})

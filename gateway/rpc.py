@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from actors.messages import Operation, Query, Status
 from gateway import orpc
 from gateway.admin import Admin
-from gateway.errors import RETRY_AFTER_S, Problem, invalid, refused
+from gateway.errors import RETRY_AFTER_S, Problem, invalid, overloaded, refused
 from gateway.origin import Origins, is_local
 from gateway.procedures import PROCEDURES, Command, Procedure
 from gateway.protocol import KEY_MAX, complaint
@@ -35,6 +35,10 @@ log = logging.getLogger("counters.rpc")
 
 class Routes(Protocol):
     """What this needs of the router."""
+
+    pressed: bool
+
+    def admits(self, name: str) -> bool: ...
 
     def submit(self, operation: Operation, deliver: Callable[[int, bytes], None]) -> None: ...
 
@@ -95,6 +99,9 @@ class Rpc:
         except Exception:
             _break(request.path, envelope, headers, respond)
             return
+        if self._router.pressed and not self._admits(message):
+            respond(503, _OVERLOADED[envelope], _OVERLOADED_HEADERS if headers is JSON else (*headers, _RETRY_AFTER))
+            return
         answer = _Answer(envelope, headers, respond)
         if isinstance(message, Query):
             self._router.ask(message, answer)
@@ -102,6 +109,11 @@ class Rpc:
             self._router.submit(message, answer)
         else:
             self._admin.run(message, answer)
+
+    def _admits(self, message: Operation | Query | Command) -> bool:
+        if isinstance(message, Operation):
+            return self._router.admits(message.name)
+        return isinstance(message, Command) or not message.names or self._router.admits(message.names[0])
 
     def _cors(self, origin: str, host: str | None) -> Headers:
         if not self._origins.admits(origin, host):
@@ -184,7 +196,7 @@ def _checked(key: bytes) -> str:
 
 def _fail(problem: Problem, envelope: bool, headers: Headers, respond: Respond) -> None:
     if problem.row.retryable:
-        headers = (*headers, (b"retry-after", b"%d" % RETRY_AFTER_S))
+        headers = (*headers, _RETRY_AFTER)
     if problem.code == "METHOD_NOT_SUPPORTED":
         headers = (*headers, (b"allow", b"POST"))
     respond(problem.row.status, problem.orpc() if envelope else problem.plain(), headers)
@@ -203,6 +215,9 @@ _ROUTES: dict[str, tuple[Procedure, bool]] = {
     **{f"{PATH}{name.replace('.', '/')}": (procedure, True) for name, procedure in PROCEDURES.items()},
 }
 JSON: Headers = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
+_RETRY_AFTER = (b"retry-after", b"%d" % RETRY_AFTER_S)
+_OVERLOADED_HEADERS: Headers = (*JSON, _RETRY_AFTER)
+_OVERLOADED = {False: overloaded().plain(), True: overloaded().orpc()}
 _PREFLIGHT: Headers = (
     (b"access-control-allow-methods", b"POST, GET"),
     (b"access-control-allow-headers", b"content-type, idempotency-key"),

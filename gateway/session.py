@@ -17,7 +17,7 @@ import msgspec
 from actors.clock import Clock, iso
 from actors.messages import Operation, Status
 from gateway import protocol as wire
-from gateway.errors import Problem, invalid, refused
+from gateway.errors import Problem, crowded, invalid, overloaded, refused
 from gateway.frames import text_frame
 
 IN_FLIGHT_MAX = 1_000  # Operations of one session that have no answer yet. Beyond it: TOO_MANY_REQUESTS.
@@ -28,11 +28,17 @@ SUBSCRIPTIONS_MAX = 1_000  # Counters that one connection may listen to.
 class Submits(Protocol):
     """What a session needs of the router."""
 
+    pressed: bool
+
+    def admits(self, name: str) -> bool: ...
+
     def submit(self, operation: Operation, deliver: Callable[[int, bytes], None]) -> None: ...
 
 
 class Subscribes(Protocol):
     """What a session needs of the hub."""
+
+    def full(self, name: str) -> bool: ...
 
     def touch(self, session: Session) -> None: ...
 
@@ -203,7 +209,9 @@ class Session:
             return
         try:
             message = wire.read_message(data)
-            if isinstance(message, wire.Ping):
+            if message.__class__ in _TYPES:
+                self._operate(message)  # type: ignore[arg-type]
+            elif isinstance(message, wire.Ping):
                 self.push(text_frame(b'{"type":"pong","timestamp":"%b"}' % iso(self._services.clock.now_ms()).encode()))
             elif isinstance(message, wire.Filter):
                 self._filter(message)
@@ -213,10 +221,8 @@ class Session:
                 self._require_many()
                 for name in message.names:
                     self.unsubscribe(name)
-            elif isinstance(message, wire.SetAttachment):
-                self._attach(message)
             else:
-                self._operate(message)
+                self._attach(message)  # type: ignore[arg-type]
         except Problem as problem:
             self.push(text_frame(problem.frame(_id_of(data))))
 
@@ -241,6 +247,9 @@ class Session:
         if len(self._subscriptions.keys() | set(message.names)) > SUBSCRIPTIONS_MAX:
             raise invalid("names", f"one connection listens to {SUBSCRIPTIONS_MAX} counters at most")
         for name in message.names:
+            if self._services.hub.full(name):
+                raise crowded(name)
+        for name in message.names:
             self.subscribe(name, message.snapshot, since.get(name), lives.get(name))
 
     def _require_many(self) -> None:
@@ -253,6 +262,10 @@ class Session:
         name = self.name if message.name is None else message.name
         if name is None or (self.name is not None and name != self.name):
             raise invalid("name", "say which counter" if name is None else f"this connection belongs to {self.name}")
+        router = self._services.router
+        if router.pressed and not router.admits(name):
+            self.push(text_frame(_OVERLOADED % (b"" if message.id is None else _ID % _encode(message.id))))
+            return
         type, amount, reason = _TYPES[message.__class__], 0, None
         if isinstance(message, wire.SetValueMessage):
             amount = message.value
@@ -264,7 +277,7 @@ class Session:
         # The length keeps "a/b" + "c" and "a" + "b/c" apart.
         id = f"ws:{len(self.key or '')}:{self.key}/{message.id}" if keyed else self._services.ids.next()
         self._in_flight += 1
-        self._services.router.submit(
+        router.submit(
             Operation(0, name, type, amount, id, keyed, None, reason), _Answer(self, type, message.id)
         )
 
@@ -301,9 +314,13 @@ class _Answer:
 
 
 def _result(type: bytes, id: str | None, body: bytes) -> bytes:
-    quoted = b"" if id is None else b'"id":%b,' % msgspec.json.encode(id)
+    quoted = b"" if id is None else b'"id":%b,' % _encode(id)
     return b'{"type":"%bResult",%b"result":%b}' % (type, quoted, body)
 
+
+_encode = msgspec.json.encode
+_OVERLOADED = overloaded().frame().replace(b"%", b"%%")[:-1] + b"%b}"
+_ID = b',"id":%b'
 
 _TYPES: dict[type, str] = {
     wire.IncrementMessage: "increment",

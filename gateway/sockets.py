@@ -29,6 +29,7 @@ from gateway.session import Session
 WRITE_HIGH = 32 * 2**10  # Bytes a socket may owe. Beyond it the session lags and gets the newest state later.
 SOCKET = "counters.socket"  # Where the application finds the socket in the scope's state.
 RECONNECT_S = 5  # Clients of a gateway that stops come back spread over so many seconds.
+TURN_MAX = 64  # Messages of one socket in a turn of the loop: a flood on one is not to hold up the others.
 GOODBYE_S = 1.0  # How long a peer may take to answer our close frame.
 
 # The library's limit for a line of the handshake is 8 KB. Ours holds an attachment in the URL, every byte escaped.
@@ -50,6 +51,7 @@ class CounterSocket(WebSocketsSansIOProtocol):
     _machine: Protocol | None = None
     _tail: bytes = b""  # The beginning of a frame whose end has not come.
     _text: list[bytes] | None = None  # The parts of a fragmented message.
+    _more = False  # There is more in the tail than its turn allowed.
     _leaving = False  # The gateway stops.
     _closing = False
 
@@ -120,9 +122,11 @@ class CounterSocket(WebSocketsSansIOProtocol):
             if self._keepalive is None:
                 super().resume_writing()
             return
+        self.session.unblock()
+        if self._more:
+            return
         if not self._leaving:
             self.transport.resume_reading()
-        self.session.unblock()
         if self._tail:
             self.data_received(b"")
 
@@ -133,7 +137,8 @@ class CounterSocket(WebSocketsSansIOProtocol):
         elif self.session is not None and not self._leaving:
             self._leaving = True
             self.transport.pause_reading()
-            self.session.when_idle(self._say_goodbye)
+            if not self._more:
+                self.session.when_idle(self._say_goodbye)
 
     def _say_goodbye(self) -> None:
         self._end()
@@ -163,10 +168,13 @@ class CounterSocket(WebSocketsSansIOProtocol):
                 self._await_goodbye(data)
             return
         self.heard = True
+        if self._more:
+            self._tail += data
+            return
         if self._tail:
             data = self._tail + data
             self._tail = b""
-        start, end = 0, len(data)
+        start, end, turn = 0, len(data), TURN_MAX
         while end - start >= 2 and not session.blocked:  # What a full socket asked for would have to be kept.
             length = data[start + 1] & 0x7F
             head = 6  # Two bytes of header and four of mask.
@@ -183,6 +191,10 @@ class CounterSocket(WebSocketsSansIOProtocol):
             stop = start + head + length
             if end - start < head or stop > end:
                 break
+            if not turn:
+                self._later()
+                break
+            turn -= 1
             first = data[start]
             if first == _TEXT and self._text is None:
                 session.receive(apply_mask(data[start + head : stop], data[start + head - 4 : start + head]))
@@ -197,6 +209,25 @@ class CounterSocket(WebSocketsSansIOProtocol):
                     return
             start = stop
         self._tail = data[start:]
+
+    def _later(self) -> None:
+        """Let the others have their turn, and read nothing more until what is here is done."""
+        self._more = True
+        self.transport.pause_reading()
+        asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._more = False
+        session = self.session
+        if session is None or session.blocked:
+            return  # When it reads again, `resume_writing` goes on.
+        self.data_received(b"")
+        if self._more or session.blocked or self.session is None:
+            return
+        if self._leaving:
+            session.when_idle(self._say_goodbye)
+        else:
+            self.transport.resume_reading()
 
     def _state(self) -> Protocol:
         if self._machine is None:

@@ -28,6 +28,11 @@ class Service:
         self.error: Exception | None = None
         self.rpc = Rpc(self, Admin(self, self), Origins("0.0.0.0", ("https://app.test",)), Ids())
 
+    pressed = False
+
+    def admits(self, name: str) -> bool:
+        return False
+
     def submit(self, operation: Operation, deliver: Callable[[int, bytes], None]) -> None:
         raise AssertionError("nothing here is about a counter")
 
@@ -54,6 +59,26 @@ class Service:
         await settle()
         [(status, answer)] = heard
         return status, json.loads(answer)
+
+
+class TestPressure:
+    @jumping
+    async def test_who_would_only_wait_is_turned_away_at_once_and_told_when_to_come_back(self) -> None:
+        service = Service()
+        service.pressed = True
+        for path, body in (("increment", b'{"name":"a"}'), ("getValue", b'{"name":"a"}')):
+            heard: list[tuple[int, bytes, Any]] = []
+            request = Request("POST", f"/rpc/counter.{path}", b"", [OWN_HOST], body, "10.0.0.1")
+            service.rpc.handle(request, lambda *answer: heard.append(answer))  # noqa: B023
+            [(status, answer, headers)] = heard
+            error = json.loads(answer)["error"]
+            assert (status, error["code"], error["retryable"]) == (503, "UNAVAILABLE", True)
+            assert error["data"] == {"reason": "overloaded"}
+            assert (b"retry-after", b"1") in headers
+        assert (await service.post("/rpc/counter/reset", b'{"json":{"name":"a"}}'))[1]["json"]["status"] == 503
+        assert (await service.post("/rpc/counter.increment", b"{}"))[0] == 400
+        service.answers = [(Status.OK, b"[]")]
+        assert (await service.post("/rpc/admin.ps"))[0] == 200
 
 
 class TestWhoMayAsk:

@@ -45,6 +45,8 @@ class Requests:
     def ask(self, query: Query, deliver: Deliver) -> None:
         self.asked.append((query, deliver))
 
+    pressed = False
+
     def submit(self, operation: Any, deliver: Deliver) -> None:
         raise AssertionError("a hub changes nothing")
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from actors.messages import Query
+from gateway import hub as hub_module
 from gateway.hub import Hub
 from gateway.listen import PATIENCE_S, Listen
 from gateway.origin import Origins
@@ -41,14 +42,16 @@ class Socket:
 class Door:
     """`Listen`, and the owner of one counter behind it."""
 
-    def __init__(self, bound_to: str = "127.0.0.1", allowed: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, bound_to: str = "127.0.0.1", allowed: tuple[str, ...] = (), sessions_max: int = 1_000
+    ) -> None:
         self.owner = Owner()
         self.hub = Hub()
         self.hub.connect(self)
         self.watched: list[str] = []
         self.away = False
         services = Services(self, self.hub, HandClock(), Ids())  # type: ignore[arg-type]
-        self.listen = Listen(self.hub, services, Origins(bound_to, allowed))
+        self.listen = Listen(self.hub, services, Origins(bound_to, allowed), sessions_max)
         self.socket = Socket(self.owner)
         self.sent: list[Any] = []
 
@@ -204,6 +207,32 @@ class TestTurningAway:
             assert door.watched == []
 
         play()
+
+    @jumping
+    async def test_a_gateway_that_is_full(self) -> None:
+        door = Door(sessions_max=0)
+        for path in ("/ws/counter/votes", "/ws"):
+            door.sent.clear()
+            await door.knock(path)
+            status, error = door.refusal
+            assert (status, error["code"], error["retryable"]) == (503, "UNAVAILABLE", True)
+            assert (b"retry-after", b"1") in door.sent[0]["headers"]
+            assert (door.watched, door.socket.session) == ([], None)
+
+    @jumping
+    async def test_a_counter_that_too_many_listen_to(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(hub_module, "SUBSCRIBERS_MAX", 2)
+        door = Door()
+        for _ in range(2):
+            door.sent.clear()
+            await door.knock()
+            assert door.accepted
+        door.sent.clear()
+        await door.knock()
+        assert (door.refusal[0], door.refusal[1]["data"]) == (503, {"reason": "crowded"})
+        door.sent.clear()
+        await door.knock("/ws")
+        assert door.accepted
 
     @jumping
     async def test_it_may_bring_an_attachment(self) -> None:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from actors import pressure as pressure_module
 from actors import router as router_module
 from actors.messages import (
     Attend,
@@ -375,6 +376,94 @@ class TestFlowControl:
             ids = w.submit(operation(name=w.name_on("b")))
             await settle()
             assert w.hosts["b"].ids == ids
+
+
+class TestPressure:
+    """Who would only wait is turned away; who waits for another host is not."""
+
+    @pytest.fixture(autouse=True)
+    def _few(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(pressure_module, "MOST", 3)
+
+    @staticmethod
+    async def known(w: World, host: str) -> str:
+        """A counter that is awake, and nothing under way."""
+        name = w.name_on(host)
+        w.submit(operation(name=name))
+        await settle()
+        w.hosts[host].answer(w.hosts[host].operations[-1])
+        await settle()
+        return name
+
+    @jumping
+    async def test_beyond_the_limit_of_its_host_a_counter_is_not_admitted(self) -> None:
+        async with world("a", "b") as w:
+            name, other = await self.known(w, "a"), await self.known(w, "b")
+            assert not w.router.pressed
+            w.submit(operation(name=name), operation(name=name))
+            await settle()
+            assert not w.router.pressed
+            w.submit(operation(name=name))  # In the same turn, too.
+            assert w.router.pressed
+            assert (w.router.admits(name), w.router.admits(other)) == (False, True)
+            await settle()
+            assert not w.router.admits(name)
+            w.hosts["a"].answer(w.hosts["a"].operations[-1])
+            await settle()
+            assert not w.router.pressed
+
+    @jumping
+    async def test_who_has_to_be_woken_is_admitted(self) -> None:
+        async with world("a") as w:
+            name = await self.known(w, "a")
+            w.submit(*(operation(name=name) for _ in range(3)))
+            await settle()
+            assert w.router.pressed
+            assert (w.router.admits(name), w.router.admits("asleep")) == (False, True)
+
+    @jumping
+    async def test_a_host_that_answers_nothing_is_waited_for(self) -> None:
+        async with world("a") as w:
+            name = await self.known(w, "a")
+            w.submit(*(operation(name=name) for _ in range(3)))
+            await asyncio.sleep(STALLED_S + 2 * TICK_S)
+            assert (w.router.pressed, w.router.admits(name)) == (False, True)
+
+    @jumping
+    async def test_without_a_link_or_a_host_calls_wait(self) -> None:
+        async with world("a") as w:
+            name = await self.known(w, "a")
+            w.submit(*(operation(name=name) for _ in range(3)))
+            await settle()
+            assert w.router.pressed
+            w.hosts["a"].die()
+            w.hosts["a"].cut()
+            await settle()
+            assert (w.router.pressed, w.router.admits(name)) == (False, True)
+            w.submit(*(operation(name=name) for _ in range(9)))
+            w.place()
+            assert (w.router.pressed, w.router.admits(name)) == (False, True)
+
+    @jumping
+    async def test_what_is_asked_counts_as_well(self) -> None:
+        async with world("a") as w:
+            name = await self.known(w, "a")
+            for number in range(3):
+                w.ask(str(number), "value", name)
+            await settle()
+            w.submit(operation(name=name))
+            assert not w.router.admits(name)
+
+    @jumping
+    async def test_one_counter_cannot_take_the_place_of_all(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(router_module, "CROWD_MAX", 5)
+        async with world() as w:
+            w.submit(*(operation(name="hot") for _ in range(6)), *(operation(name="warm") for _ in range(5)))
+            await asyncio.sleep(2 * TICK_S)
+            assert w.router.pressed
+            assert (w.router.admits("hot"), w.router.admits("warm")) == (False, True)
+            await asyncio.sleep(DEADLINE_S + 1)
+            assert (w.router.pressed, w.router.admits("hot")) == (False, True)
 
 
 class TestQuestions:

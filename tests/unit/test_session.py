@@ -64,6 +64,11 @@ class Scene:
 
     # The router
 
+    pressed = False
+
+    def admits(self, name: str) -> bool:
+        return name == "calm"
+
     def submit(self, operation: Operation, deliver: Callable[[int, bytes], None]) -> None:
         self.operations.append(operation)
         self.delivers.append(deliver)
@@ -72,6 +77,9 @@ class Scene:
         self.out.append("| " + " ".join(words))
 
     # The hub
+
+    def full(self, name: str) -> bool:
+        return name == "crowded"
 
     def touch(self, session: Session) -> None:
         pass
@@ -167,6 +175,32 @@ class TestLimits:
         scene.answer(2, Status.OK, b"{}")
         assert scene.say(b'{"type":"increment"}')[0].startswith("|")
         assert scene.say(b'{"type":"ping"}')[0].startswith('< {"type":"pong"')
+
+    def test_under_pressure_some_operations_are_turned_away_before_anything_is_done(self) -> None:
+        scene = Scene({"name": None})
+        assert scene.say(b'{"type":"increment","name":"votes","id":"a"}')[0].startswith("|")
+        scene.pressed = True
+        for id in ("c", 'a"%b\\'):
+            [line] = scene.say(json.dumps({"type": "increment", "name": "votes", "id": id}).encode())
+            error = json.loads(line[2:])
+            assert (error["type"], error["code"], error["id"]) == ("error", "UNAVAILABLE", id)
+            assert (error["retryable"], error["data"]) == (True, {"reason": "overloaded"})
+        [line] = scene.say(b'{"type":"reset","name":"votes"}')
+        assert "id" not in json.loads(line[2:])
+        assert scene.say(b'{"type":"increment","name":"calm"}')[0].startswith("|")
+        assert scene.say(b'{"type":"ping"}')[0].startswith('< {"type":"pong"')
+        # What was turned away is not under way.
+        idle: list[bool] = []
+        scene.answer(1, Status.OK, b"{}")
+        scene.answer(2, Status.OK, b"{}")
+        scene.session.when_idle(lambda: idle.append(True))
+        assert idle == [True]
+
+    def test_a_counter_with_too_many_subscribers(self) -> None:
+        scene = Scene({"name": None})
+        [refused] = scene.say(b'{"type":"subscribe","names":["votes","crowded"]}')
+        error = json.loads(refused[2:])
+        assert (error["code"], error["retryable"], error["data"]) == ("UNAVAILABLE", True, {"reason": "crowded"})
 
     @pytest.mark.parametrize("status", [Status.REFUSED, Status.UNAVAILABLE])
     def test_an_operation_that_failed_is_not_counted_any_more(
