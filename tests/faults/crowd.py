@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
+import sqlite3
+import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from actors.placement import HostEntry, Placement, Table
 from loadtests.verdict import Verdict
@@ -11,6 +16,8 @@ from tests.support.hammer import Ledger, Subscriber, subscribe, until
 from tests.support.hammer_audit import audit_books, audit_streams
 from tests.support.service_process import Service
 from tests.support.steady import Steady
+
+AT_WORK_S = 0.03  # So long after a group of operations was sent it is all done, or nearly so.
 
 
 class Crowd:
@@ -41,6 +48,19 @@ class Crowd:
     def latencies(self, first: int = 0, end: int | None = None) -> list[float]:
         """Of the operations that were answered first to `end`, in seconds."""
         return [each.answered_at - each.sent_at for each in self.ledger.acknowledged[first:end]]
+
+    async def at_work(self, counters: Sequence[str], chance: random.Random) -> None:
+        """Return while their host works on operations for these: at a random moment, or right after it has committed.
+
+        In the moment after a commit nobody has been told of it yet, neither callers nor subscribers.
+        """
+        for name in counters:
+            self.steady.send(name)
+        await asyncio.sleep(0.001)  # Now they are on their way, which they are not before the loop has turned.
+        if chance.random() < 0.5:
+            await asyncio.sleep(chance.uniform(0, AT_WORK_S))
+        else:
+            _wait_for_commit(self._service.database)
 
     async def away(self, counters: Sequence[str], at: float) -> list[float]:
         """How long each of these was away after something happened `at` a moment ago, in seconds.
@@ -85,6 +105,16 @@ class Crowd:
         verdict.exactly("events that stand for several", sum(one.joined for one in self.subscribers), 0)
         for one in self.subscribers:
             one.close()
+
+
+def _wait_for_commit(database: Path) -> None:
+    """Return as soon as somebody commits. Waits without letting anybody else run: a moment later is too late."""
+    connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
+    version = connection.execute("PRAGMA data_version").fetchone()
+    deadline = time.monotonic() + AT_WORK_S
+    while connection.execute("PRAGMA data_version").fetchone() == version and time.monotonic() < deadline:
+        pass
+    connection.close()
 
 
 def owned_by(host: str, hosts: Sequence[str], names: Sequence[str]) -> list[str]:

@@ -3,9 +3,10 @@
     python -m tests.faults.failover
     python -m tests.faults.failover --rounds 5 --counters 100 --sockets 200 --rate 500
 
-Operations come at a rate, whatever the answers do; at the moment of each kill every counter of the victim gets one
-more, so that its outage is seen and not the pause until its next operation. An outage lasts from the kill to the first
-answer to an operation that was sent after it.
+Operations come at a rate, whatever the answers do. Every counter of the victim gets more of them just before the kill,
+so that it dies at work, every second time right after a commit of which nobody has heard yet; and one just after, so
+that an outage is seen and not the pause until the next operation. An outage lasts from the kill to the first answer to
+an operation that was sent after it.
 """
 
 from __future__ import annotations
@@ -34,11 +35,12 @@ class Sizes:
     counters: int = field(default=500, metadata={"help": "counters that are written"})
     sockets: int = field(default=2_000, metadata={"help": "open sockets, spread over the counters"})
     rate: int = field(default=2_000, metadata={"help": "operations a second in all"})
+    burst: int = field(default=1, metadata={"help": "operations on each counter of the victim just before"})
     hosts: int = field(default=3, metadata={"help": "shared hosts"})
     seed: int = field(default=1, metadata={"help": "of the order of kills and operations"})
 
 
-QUICK = Sizes(rounds=2, counters=100, sockets=200, rate=500)
+QUICK = Sizes(rounds=1, counters=100, sockets=200, rate=500)
 
 
 async def run(service: Service, sizes: Sizes, verdict: Verdict) -> None:
@@ -48,7 +50,7 @@ async def run(service: Service, sizes: Sizes, verdict: Verdict) -> None:
     await crowd.start(sizes.sockets)
     outages: list[float] = []
     for _ in range(sizes.rounds):
-        outages += await fail(service, crowd, chance)
+        outages += await fail(service, crowd, chance, sizes.burst)
     verdict.count("rounds of kill -9", sizes.rounds)
     await crowd.judge(verdict)
     verdict.count("outages of a counter", len(outages))
@@ -57,12 +59,13 @@ async def run(service: Service, sizes: Sizes, verdict: Verdict) -> None:
     verdict.figure("outage, longest", 1000 * max(outages), "ms")
 
 
-async def fail(service: Service, crowd: Crowd, chance: random.Random) -> list[float]:
+async def fail(service: Service, crowd: Crowd, chance: random.Random, burst: int = 1) -> list[float]:
     """Kill a host and wait until it is back: how long each of its counters was away, in seconds."""
     hosts = await asyncio.to_thread(service.actors, "host")
     victim = chance.choice(sorted(hosts))
     affected = owned_by(victim, list(hosts), crowd.names)
     after = service.log_size()
+    await crowd.at_work(affected * burst, chance)
     os.kill(hosts[victim], signal.SIGKILL)
     at = time.monotonic()
     outages = await crowd.away(affected, at)

@@ -24,7 +24,6 @@ from tests.faults.crowd import Crowd, owned_by
 from tests.support.kill import freeze, thaw
 from tests.support.service_process import Service
 
-AT_WORK_S = 0.03  # Its counters get an operation each, and within so many seconds it is stopped: at work on them.
 FROZEN_MAX_S = 5.0
 SERVED_BAR_S = 2.5  # 1.5 s of silence, half a second for the supervisor's look, and to take over.
 
@@ -76,9 +75,7 @@ async def stop_for_a_while(service: Service, crowd: Crowd, chance: random.Random
     victim = chance.choice(sorted(hosts))
     affected = owned_by(victim, list(hosts), crowd.names)
     after = service.log_size()
-    for name in affected:
-        crowd.steady.send(name)
-    await asyncio.sleep(chance.uniform(0, AT_WORK_S))
+    await crowd.at_work(affected, chance)
     freeze(hosts[victim])
     at = time.monotonic()
     away = asyncio.create_task(crowd.away(affected, at))

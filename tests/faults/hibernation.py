@@ -37,7 +37,7 @@ class Sizes:
     hibernate_after: float = field(default=10.0, metadata={"help": "seconds without an operation"})
 
 
-QUICK = Sizes(counters=300, rounds=1, hibernate_after=1.0)
+QUICK = Sizes(counters=300, rounds=1, hibernate_after=0.5)
 
 
 async def run(service: Service, sizes: Sizes, verdict: Verdict) -> None:

@@ -39,7 +39,7 @@ class Sizes:
     gateways: int = field(default=1, metadata={"help": "gateways"})
 
 
-QUICK = Sizes(rounds=1, seconds=1.0, counters=50, rate=100, clients=4)
+QUICK = Sizes(rounds=1, seconds=0.5, counters=50, rate=100, clients=4, dedicated=0)
 
 
 @dataclass

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import uuid4
 
 from actors.placement import HostEntry, Placement, Table
-from tests.support.hammer import Hammer, Ledger, subscribe, until
-from tests.support.hammer_audit import audit
 from tests.support.kill import freeze, kill_actor, thaw, wait_until_back
 from tests.support.service_process import Service
 
@@ -32,33 +29,6 @@ def counter_of(host: str, *all: str) -> str:
     while placement.owner(name := f"f-{uuid4().hex[:8]}") != host:
         pass
     return name
-
-
-def test_another_host_takes_over_and_the_frozen_one_comes_back_harmless(service: Service) -> None:
-    async def run() -> list[str]:
-        names = [f"frost-{number}" for number in range(40)]
-        ledger = Ledger()
-        subscribers = await subscribe(service.port, names, 2)
-        hammer = Hammer(service.port, ledger, names, "frost")
-        hammer.start(8, 8)
-        await until("the load has begun", lambda: len(ledger.acknowledged) >= 300)
-        for host in ("host:0", "host:1"):
-            after = service.log_size()
-            with frozen(service.actors("host")[host]):
-                await asyncio.to_thread(service.wait_for_line, f"action=host_down host={host} ", after)
-                wanted = len(ledger.acknowledged) + 500
-                await until("others serve its counters", lambda wanted=wanted: len(ledger.acknowledged) >= wanted)
-            await asyncio.to_thread(service.wait_for_line, f"action=host_up host={host} ", after)
-            wanted = len(ledger.acknowledged) + 300
-            await until("the load goes on", lambda wanted=wanted: len(ledger.acknowledged) >= wanted)
-        await hammer.stop()
-        await hammer.settle()
-        wrong = await audit(service, ledger, subscribers, names)
-        for one in subscribers:
-            one.close()
-        return wrong + [f"{hammer.lost} connections were lost"] * (hammer.lost > 0)
-
-    assert asyncio.run(run()) == []
 
 
 def test_a_host_that_was_suspected_once_is_found_the_next_time() -> None:

@@ -46,10 +46,6 @@ def test_nothing_is_invented_while_gateways_are_killed(service: Service, seed: i
     check(service, Plan(kills=1, victims="gateway", counters=50, ids=False, seed=seed))
 
 
-def test_nobody_notices_that_the_supervisor_is_killed(service: Service, seed: int) -> None:
-    check(service, Plan(kills=1, victims="supervisor", counters=50, seed=seed))
-
-
 def test_everything_killed_at_once(service: Service, seed: int) -> None:
     report = asyncio.run(durability.run(service, 1_000, seed))
     print(report.line())

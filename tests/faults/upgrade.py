@@ -17,7 +17,7 @@ from tests.faults.command import Command, quantile
 from tests.faults.crowd import Crowd
 from tests.support.service_process import Service, wait_for
 
-QUIET_S = 2.0  # Of load before the first round, to compare with.
+QUIET_S = 1.0  # Of load before the first round, to compare with.
 REPLACED_S = 120.0
 
 

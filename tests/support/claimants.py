@@ -63,7 +63,7 @@ def race(url: str, name: str, who: str, claimants: int, rounds: int, gate: Barri
         try:
             for round in range(rounds):
                 gate.wait()
-                [row] = store.claim([name])
+                [row] = store.claim([name], 1)
                 gate.wait()
                 committed = increment(store, row, f"{who}-{number}-{round}") is not None
                 attempts.append(Attempt(round, row.epoch, committed))
