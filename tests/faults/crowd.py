@@ -60,7 +60,7 @@ class Crowd:
         if chance.random() < 0.5:
             await asyncio.sleep(chance.uniform(0, AT_WORK_S))
         else:
-            _wait_for_commit(self._service.database)
+            _wait_for_commit(self._service.data_dir / "counters.db")
 
     async def away(self, counters: Sequence[str], at: float) -> list[float]:
         """How long each of these was away after something happened `at` a moment ago, in seconds.

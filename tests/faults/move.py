@@ -26,6 +26,7 @@ PAUSE_BAR_S = 0.05
 QUIET_S = 1.0  # Of load without a move, to compare with.
 MOVED_S = 60.0
 LOOK_S = 0.1
+DEDICATED_FROM = 200  # Operations a second.
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ COMMAND = Command(
     about=__doc__,
     sizes=Sizes(),
     quick=QUICK,
-    flags=lambda sizes: {"hosts": sizes.hosts, "gateways": 1, "dedicated": 1},
+    flags=lambda sizes: {"hosts": sizes.hosts, "gateways": 1, "dedicated": 1, "dedicated_from": DEDICATED_FROM},
     run=run,
 )
 

@@ -25,7 +25,8 @@ COMMANDS = {
 @pytest.fixture(scope="module")
 def tormented() -> Iterator[Service]:
     """One service for all short versions."""
-    with Service(hosts=3, gateways=1, dedicated=1, hibernate_after="500ms").start() as running:
+    settings = {"dedicated": 1, "dedicated_from": move.DEDICATED_FROM, "hibernate_after": "500ms"}
+    with Service(hosts=3, gateways=1, **settings).start() as running:
         yield running
         assert running.stop() == 0, running.tail()
 
