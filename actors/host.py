@@ -37,6 +37,9 @@ from storage.thread import StorageThread
 ROUND_MAX = 1_000  # Operations in one transaction: past it a commit takes longer than the callers should wait.
 AUDIT_S = 5.0  # One query for all that is resident: 10 ms for 10,000 counters.
 TELL_AGAIN_S = 0.5
+STAND_IN_S = 0.25  # So often a host looks whether the timer has overlooked something; 30 us each time.
+OVERLOOKED_MS = 200  # The timer is ten times as quick.
+OVERLOOKED_MAX = 500
 INBOX_MAX = 20_000  # Operations waiting. Then links are not read until half of them are done.
 HEARTBEAT_S = 0.5  # Gateways give up on a silent host after three of them.
 HIBERNATE_AFTER_S = 10.0
@@ -207,6 +210,7 @@ class Host:
         """Work until cancelled."""
         self._spawn(self._beat())
         self._spawn(self._audit())
+        self._spawn(self._stand_in())
         try:
             while True:
                 if not (self._inbox or self._moved or self._sleepy):
@@ -378,6 +382,26 @@ class Host:
                 await self._tell(stale)
             except StorageError as error:
                 log.warning("action=audit_failed host=%s error=%s", self.id, error)
+
+    async def _stand_in(self) -> None:
+        """Do what the timer should have done about our counters, while it is away or stopped.
+
+        Asking twice does no harm, and Ray takes seconds to start it again.
+        """
+        while True:
+            await asyncio.sleep(STAND_IN_S)
+            now = self._now()
+            try:
+                rows = await self._storage.call(
+                    self._store.due, now.steady - OVERLOOKED_MS, now.wall - OVERLOOKED_MS, OVERLOOKED_MAX
+                )
+            except StorageError as error:
+                log.warning("action=stand_in_failed host=%s error=%s", self.id, error)
+                continue
+            names = [name for name in dict.fromkeys(row.name for row in rows) if self._owns(name)]
+            if names:
+                expires = [Operation(tag, name, "expire", 0, "expire") for tag, name in enumerate(names)]
+                await self.operate(self._placement.version, expires)
 
     def _release(self) -> None:
         """Let go of the counters that leave. Between rounds, because a round relies on what it has loaded."""

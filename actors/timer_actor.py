@@ -58,7 +58,7 @@ class TimerActor:
         timer = Timer(store, owners, SystemClock(store.agree), random, settings.policies)
         self._tasks = [loop.create_task(owners.follow()), loop.create_task(timer.run())]
         self._tasks[1].add_done_callback(die_with)
-        log.info("action=timer_started pid=%d", os.getpid())
+        log.info("action=timer_started name=%s pid=%d", TIMER, os.getpid())
 
     async def pid(self) -> int:
         """The process this runs in. Answers when the timer works."""

@@ -36,8 +36,14 @@ POLL_S = 0.02
 _STARTED = {
     "host": re.compile(r"action=host_started host=(\S+) pid=(\d+)"),
     "gateway": re.compile(r"action=gateway_started .*name=(\S+) pid=(\d+)"),
+    "timer": re.compile(r"action=timer_started name=(\S+) pid=(\d+)"),
 }
-_TITLES = {"supervisor": "ray::SupervisorActor", "host": "ray::HostActor", "gateway": "ray::GatewayActor"}
+_TITLES = {
+    "supervisor": "ray::SupervisorActor",
+    "host": "ray::HostActor",
+    "gateway": "ray::GatewayActor",
+    "timer": "ray::TimerActor",
+}
 
 T = TypeVar("T")
 
@@ -264,7 +270,7 @@ class Service:
         return self.family.processes()
 
     def pids(self, kind: str) -> list[int]:
-        """The processes of one kind, `host`, `gateway` or `supervisor`, in the order of their names."""
+        """The processes of one kind, `host`, `gateway`, `supervisor` or `timer`, in the order of their names."""
         return [pid for _, pid in sorted(self.actors(kind).items())]
 
     def actors(self, kind: str) -> dict[str, int]:
