@@ -18,7 +18,7 @@ CounterError
 │   └── OutboxFull          not even tried: too many operations wait already
 └── ClientClosed            the client was closed
 
-`retryable` says whether asking again can help. `applied_perhaps` says whether an operation may have been applied all
+`retryable` says whether asking again can help. `uncertain` says whether an operation may have been applied all
 the same; when it is false, nothing has changed.
 """
 
@@ -34,16 +34,16 @@ class CounterError(Exception):
     retryable = False
 
     def __init__(
-        self, message: str, *, code: str | None = None, data: Any = None, applied_perhaps: bool = False
+        self, message: str, *, code: str | None = None, data: Any = None, uncertain: bool = False
     ) -> None:
         super().__init__(message)
         self.message = message
         self.code = code or type(self).code
         self.data = data
-        self.applied_perhaps = applied_perhaps
+        self.uncertain = uncertain
 
     def __str__(self) -> str:
-        hint = " (it may have been applied)" if self.applied_perhaps else ""
+        hint = " (it may have been applied)" if self.uncertain else ""
         return f"{self.code}: {self.message}{hint}"
 
 
@@ -151,7 +151,7 @@ class OutboxFull(Unavailable):
 class ClientClosed(CounterError):
     """The client was closed before the answer came, or is not open."""
 
-    code = "CLIENT_CLOSED"
+    code = "CLOSED"
 
 
 _BY_CODE: dict[str, type[CounterError]] = {
@@ -167,5 +167,5 @@ def error_for(code: str, message: str, data: Any = None, retryable: bool = False
     """What the service said, as the error for it. A code that is not known here is Refused, or Unavailable."""
     kind = _BY_CODE.get(code) or (Unavailable if retryable else Refused)
     # Who is told to slow down was stopped at the door; any other answer that can be retried may hide a success.
-    applied_perhaps = kind is ServiceFailed or (kind.retryable and kind is not TooManyRequests)
-    return kind(message, code=code, data=data, applied_perhaps=applied_perhaps)
+    uncertain = kind is ServiceFailed or (kind.retryable and kind is not TooManyRequests)
+    return kind(message, code=code, data=data, uncertain=uncertain)

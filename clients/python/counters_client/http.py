@@ -57,12 +57,12 @@ class Http:
         """
         now = asyncio.get_running_loop().time
         until = now() + self._answer_s
-        applied_perhaps = False
+        uncertain = False
         last: CounterError | None = None
         attempt = 1
         while True:
             if not self._breaker.admits(now()):
-                error = CircuitOpen("the service does not answer; not asked", applied_perhaps=applied_perhaps)
+                error = CircuitOpen("the service does not answer; not asked", uncertain=uncertain)
                 raise error from last
             outcome = await self._once(procedure, input, key, timeout_s)
             if isinstance(outcome, Failure) and outcome.away:
@@ -72,11 +72,11 @@ class Http:
             if not isinstance(outcome, Failure):
                 return _shaped(outcome, shape)
             last = outcome.error
-            applied_perhaps |= last.applied_perhaps and key is not None
+            uncertain |= last.uncertain and key is not None
             pause_s = outcome.pause_s(self._backoff, attempt, self._jitter())
             if not outcome.again or attempt >= ATTEMPTS_MAX or now() + pause_s >= until:
                 # A later answer that nothing was done says nothing of the earlier attempts.
-                last.applied_perhaps = applied_perhaps and last.retryable
+                last.uncertain = uncertain and last.retryable
                 raise last
             self._metrics.retries += 1
             await asyncio.sleep(pause_s)
@@ -95,7 +95,7 @@ class Http:
         except httpx.RequestError as error:
             failure = unreachable(why(error))
             # Whoever was not reached has not done anything.
-            failure.error.applied_perhaps = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+            failure.error.uncertain = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
             return failure
         if answer.is_success:
             return answer.content

@@ -138,7 +138,7 @@ def test_who_is_refused_says_so_to_everybody_and_may_try_again() -> None:
     talk.core.follow("votes", talk.now)
     talk.core.ended(refused(403, {}, b""), talk.now)
     [failed], [over] = talk.effects(core.Failed), talk.effects(core.Ended)
-    assert (failed.id, type(failed.error), failed.error.applied_perhaps) == (number, Refused, False)
+    assert (failed.id, type(failed.error), failed.error.uncertain) == (number, Refused, False)
     assert isinstance(over.error, Refused)
     assert (talk.core.state, talk.core.due) == (State.IDLE, None)
     increment(talk)
@@ -151,7 +151,7 @@ def test_after_the_end_there_is_nothing_more() -> None:
     talk.core.close()
     talk.core.close()
     [failed] = talk.effects(core.Failed)
-    assert (failed.id, type(failed.error), failed.error.applied_perhaps) == (sent, ClientClosed, True)
+    assert (failed.id, type(failed.error), failed.error.uncertain) == (sent, ClientClosed, True)
     talk.core.ended(BROKE, talk.now)
     assert (talk.core.state, talk.core.due) == (State.CLOSED, None)
     for ask in (lambda: increment(talk), lambda: talk.core.follow("votes", 0.0)):
@@ -374,7 +374,7 @@ def test_an_operation_is_given_up_and_says_whether_it_may_have_been_applied() ->
     talk.core.tick(talk.now)
     failures = talk.effects(core.Failed)
     assert all(isinstance(each.error, TimedOut) for each in failures)
-    assert [(each.id, each.error.applied_perhaps) for each in failures] == [(sent, True), (unsent, False)]
+    assert [(each.id, each.error.uncertain) for each in failures] == [(sent, True), (unsent, False)]
 
 
 def test_the_outbox_has_a_bound() -> None:

@@ -8,7 +8,7 @@ from tests.unit.test_rooms import CORE_MAY_NOT_CALL, MAY_IMPORT, OUTSIDE, ROOT, 
 
 FOLDER = ROOT / "clients" / "python"
 CORE = "counters_client/core/"
-MAY_IMPORT_IN_CORE = {"__future__", "annotationlib", "collections", "dataclasses", "datetime", "enum", "http"} | {
+MAY_IMPORT_IN_CORE = {"__future__", "collections", "dataclasses", "datetime", "enum", "http"} | {
     "itertools", "msgspec", "re", "typing", "counters_client.core", "counters_client.errors", "counters_client.records"
 }  # fmt: skip
 

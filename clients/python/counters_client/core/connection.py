@@ -260,7 +260,7 @@ class Connection:
     def tick(self, now: float) -> None:
         """Time has passed."""
         for entry in self._outbox.tick(now):
-            error = TimedOut(f"no answer within {self.limits.answer_s:g} s", applied_perhaps=entry.sends > 0)
+            error = TimedOut(f"no answer within {self.limits.answer_s:g} s", uncertain=entry.sends > 0)
             self._effects.append(Failed(entry.id, error))
         if self.state is State.WAITING and now >= self._return_at:
             if self._wanted:
@@ -368,7 +368,7 @@ class Connection:
 
     def _fail_all(self, error: CounterError) -> None:
         for entry in self._outbox.clear():
-            again = type(error)(error.message, code=error.code, data=error.data, applied_perhaps=entry.sends > 0)
+            again = type(error)(error.message, code=error.code, data=error.data, uncertain=entry.sends > 0)
             self._effects.append(Failed(entry.id, again))
         if self._follows:
             self._follows.clear()

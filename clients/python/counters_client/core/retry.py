@@ -88,7 +88,7 @@ def refused(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
         if 300 <= status < 400:
             message += f"; use the address it leads to: {headers.get('location', 'none')}"
         if status in LATER:
-            return Failure(Unavailable(message, applied_perhaps=True), True, status in AWAY, at_least_s)
+            return Failure(Unavailable(message, uncertain=True), True, status in AWAY, at_least_s)
         kind = Refused if status in (401, 403, 407) else UnexpectedAnswer
         return Failure(kind(message), again=False)
     error = error_for(said.code, said.message, said.data, said.retryable)
