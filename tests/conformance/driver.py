@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,6 @@ HERE = Path(__file__).parent
 START_S = 30.0
 PATIENCE_S = 10.0
 LINE_MAX = 2**20
-
-PYTHON = (sys.executable, "-m", "tests.conformance.drivers.python_driver")
 
 
 class Driver:

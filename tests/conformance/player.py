@@ -32,7 +32,8 @@ class Player:
                 await getattr(self, f"_{verb}")(given)
             except (AssertionError, TimeoutError) as error:
                 heard = [said for said in self._heard if said["say"] != "state"]
-                raise AssertionError(f"step {number}, {step}: {error or type(error).__name__}; heard {heard}") from error
+                why = str(error) or type(error).__name__
+                raise AssertionError(f"step {number}, {step}: {why}; heard {heard}") from error
         await self._check_nothing_is_left()
 
     async def _check_nothing_is_left(self) -> None:

@@ -1,4 +1,4 @@
-"""A service that follows a script: real HTTP and WebSocket on a real port, but it does what the test says, when it says.
+"""A service that follows a script: real HTTP and WebSocket on a real port, but it does what the test says and when.
 
 WebSocket frames and the handshake are those of the websockets library without its input and output, so that frames can
 also be broken in half, connections cut, and pings left unanswered.
@@ -11,6 +11,7 @@ import json
 import socket
 import struct
 from collections import deque
+from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -143,7 +144,7 @@ class Server:
         return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def __aenter__(self) -> Server:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._begin, "127.0.0.1", 0)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -160,9 +161,7 @@ class Server:
 
     def talk(self, line: Line) -> None:
         """Begin to read what the client says."""
-        task = asyncio.create_task(line.read())
-        self._readers.add(task)
-        task.add_done_callback(self._readers.discard)
+        self._spawn(line.read())
 
     async def request(self) -> Request:
         """The next HTTP request."""
@@ -173,11 +172,15 @@ class Server:
         """What has come and was not asked for."""
         return ["a handshake"] * self._lines.qsize() + ["a request"] * self._requests.qsize()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._spawn(self._serve(reader, writer))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._readers.add(task)
         task.add_done_callback(self._readers.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
             try:
                 head = await reader.readuntil(b"\r\n\r\n")

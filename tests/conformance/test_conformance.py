@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conformance.driver import HERE, PYTHON, Driver
+from tests.conformance.clients import CLIENTS
+from tests.conformance.driver import HERE, Driver
 from tests.conformance.player import Player
 from tests.conformance.server import Server
 
@@ -19,7 +20,8 @@ SCENARIOS: list[dict[str, Any]] = yaml.safe_load((HERE / "scenarios.yaml").read_
 class Suite:
     """One process of a client for all scenarios, each of which opens a client of its own in it."""
 
-    def __init__(self, runner: asyncio.Runner, command: Sequence[str]) -> None:
+    def __init__(self, runner: asyncio.Runner, command: Sequence[str], lacks: frozenset[str]) -> None:
+        self.lacks = lacks
         self._runner = runner
         self._driver = Driver(command)
         runner.run(self._driver.start())
@@ -41,14 +43,17 @@ class Suite:
         self._runner.run(self._driver.stop())
 
 
-@pytest.fixture(scope="module", params=["python"])
-def suite(request: pytest.FixtureRequest) -> Iterator[Suite]:
+@pytest.fixture(scope="module", params=CLIENTS)
+def suite(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
+    client = CLIENTS[request.param]
     with asyncio.Runner() as runner:
-        suite = Suite(runner, PYTHON)
+        suite = Suite(runner, client.command(tmp_path_factory.mktemp("driver")), client.lacks)
         yield suite
         suite.end()
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario["name"])
 def test_it(suite: Suite, scenario: dict[str, Any]) -> None:
+    if needs := suite.lacks & set(scenario.get("needs", ())):
+        pytest.skip(f"this client has no {', '.join(sorted(needs))}")
     suite.play(scenario)

@@ -69,8 +69,8 @@ class CounterClient:
     """A counters service, for as long as the `async with` block lasts.
 
     Operations and events share one WebSocket, which is opened when the first of them is wanted and comes back by
-    itself. Questions, and operations with a `key` of yours, go over HTTP. Whatever is lost on the way is sent again, and
-    applied once. Every method raises CounterError.
+    itself. Questions, and operations with a `key` of yours, go over HTTP. Whatever is lost on the way is sent again,
+    and applied once. Every method raises CounterError.
 
     `events` and `rate` are what the service is to send of what is watched: only these types, at most so many a second.
     `attachment` is what others are told of this client. `on_state` is called at each change of `state`.
