@@ -51,7 +51,8 @@ async def run(service: Service, sizes: Sizes, verdict: Verdict) -> None:
     alone = [f"alone{sizes.seed}:{number}" for number in range(half)]
     ledger = Ledger()
     # Three times in a period: a touch that waits for a killed host to be replaced is still in time.
-    steady = await Steady(service.port, ledger, touched, f"touch{sizes.seed}", half * 3 / sizes.period, sizes.seed).start()
+    rate = half * 3 / sizes.period
+    steady = await Steady(service.port, ledger, touched, f"touch{sizes.seed}", rate, sizes.seed).start()
     once = Steady(service.port, ledger, alone, f"once{sizes.seed}", half / sizes.seconds, sizes.seed)
     killing = asyncio.create_task(kill(service, sizes, chance))
     await once.once()

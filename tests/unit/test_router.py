@@ -426,7 +426,7 @@ class TestPressure:
         async with world("a") as w:
             name = await self.known(w, "a")
             w.submit(*(operation(name=name) for _ in range(3)))
-            await asyncio.sleep(STALLED_S + 2 * TICK_S)
+            await asyncio.sleep(pressure_module.STALLED_S + 2 * TICK_S)
             assert (w.router.pressed, w.router.admits(name)) == (False, True)
 
     @jumping
