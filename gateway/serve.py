@@ -157,6 +157,8 @@ def _silence(path: Path) -> None:
 def _ray(settings: Settings) -> Iterator[str]:
     """A Ray cluster, our own or one that is joined; gives the id of this node."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray's actors give way to everybody else on the machine (nice 15): right for a training job, wrong for a service.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     import ray
 
     from actors.directory import NAMESPACE
