@@ -46,6 +46,10 @@ class Pressure:
         if now >= self._until:
             self._look(now)
 
+    def relax(self) -> None:
+        """What was seen so far says nothing about what comes: the work has been dealt out anew."""
+        self.limit, self._stands_since = MOST, inf
+
     def stalled(self, now: float) -> bool:
         """Nothing is answered any more."""
         return now - self.answered_at > STALLED_S

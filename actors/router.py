@@ -40,6 +40,7 @@ CROWD_MAX = 10_000  # Of these, for one counter.
 DEADLINE_S = 10.0  # A call that nobody answered by then is answered UNAVAILABLE. A lost process is back in 2 to 4 s.
 TICK_S = 0.05  # How often deadlines are checked and homeless calls are tried again.
 IDLE_TICK_S = 0.5  # The same while nobody waits for anything.
+MOVING_S = 1.0  # So long after a change of the table nobody is turned away for the sake of the delay.
 SILENCE_S = 1.5  # A link that brings nothing for so long, not even a heartbeat, leads to a frozen host.
 RECONNECT_S = 0.02
 ASK_AGAIN_S = (1.0, DEADLINE_S + 1)  # After a change of the table: where does what has moved stand now?
@@ -145,6 +146,7 @@ class Router:
         self._lately = Lately()  # Counters that were operated on, and so are awake.
         self._flushing = False
         self._placement = Placement.empty()
+        self._moved_at = -MOVING_S
         self._past: deque[tuple[float, Placement]] = deque()  # Until when they were in force.
         self._doubts: dict[float, deque[tuple[float, Placement]]] = {after: deque() for after in ASK_AGAIN_S}
         self._again: dict[float, asyncio.TimerHandle] = {}
@@ -274,9 +276,11 @@ class Router:
         """See whether new calls to this host would only wait.
 
         Where there is no link, or nothing is answered any more, they may: it is for the host that will be the next.
+        So may they when counters have just moved: to be loaded at a new place takes a moment, and passes.
         """
+        now = self._loop.time()
         waiting = lane.under_way + len(lane.operations) + len(lane.queries)
-        slow = lane.end is not None and not lane.pressure.stalled(self._loop.time())
+        slow = lane.end is not None and not lane.pressure.stalled(now) and now - self._moved_at > MOVING_S
         if slow and waiting >= lane.pressure.limit:
             self._full.add(lane)
         else:
@@ -454,7 +458,9 @@ class Router:
             self._homeless += lane.queries
             lane.operations, lane.queries = [], []
         self._rehouse()
-        now = self._loop.time()
+        now = self._moved_at = self._loop.time()
+        for lane in self._lanes.values():
+            lane.pressure.relax()
         self._past.append((now, before))
         while now - self._past[0][0] > UNSETTLED_S:
             self._past.popleft()

@@ -387,7 +387,8 @@ class TestPressure:
 
     @staticmethod
     async def known(w: World, host: str) -> str:
-        """A counter that is awake, and nothing under way."""
+        """A counter that is awake, and nothing under way; the table is not new any more."""
+        await asyncio.sleep(router_module.MOVING_S + 0.1)
         name = w.name_on(host)
         w.submit(operation(name=name))
         await settle()
@@ -426,7 +427,7 @@ class TestPressure:
         async with world("a") as w:
             name = await self.known(w, "a")
             w.submit(*(operation(name=name) for _ in range(3)))
-            await asyncio.sleep(pressure_module.STALLED_S + 2 * TICK_S)
+            await asyncio.sleep(pressure_module.STALLED_S + router_module.IDLE_TICK_S)
             assert (w.router.pressed, w.router.admits(name)) == (False, True)
 
     @jumping
@@ -443,6 +444,18 @@ class TestPressure:
             w.submit(*(operation(name=name) for _ in range(9)))
             w.place()
             assert (w.router.pressed, w.router.admits(name)) == (False, True)
+
+    @jumping
+    async def test_right_after_a_move_nobody_is_turned_away(self) -> None:
+        async with world("a") as w:
+            name = await self.known(w, "a")
+            w.submit(*(operation(name=name) for _ in range(9)))
+            await settle()
+            assert not w.router.admits(name)
+            w.place("a", "b")
+            await asyncio.sleep(0.01)
+            w.submit(operation(name=name))
+            assert w.router.admits(name)
 
     @jumping
     async def test_what_is_asked_counts_as_well(self) -> None:
