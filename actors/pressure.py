@@ -19,6 +19,7 @@ TIMES_CALM = 3.0  # The same as a multiple of the delay in calm times; a slow di
 CALM_MAX_S = 0.1  # No delay beyond it is taken for calm.
 WINDOW_S = 0.025
 PATIENCE_S = 0.1  # A queue that stands for less is a burst, or a disk that had to catch its breath.
+IDLE_S = 0.5
 STALLED_S = 0.25  # A host that answers nothing for so long is not slow but away, and calls wait for its successor.
 
 
@@ -49,6 +50,14 @@ class Pressure:
     def relax(self) -> None:
         """What was seen so far says nothing about what comes: the work has been dealt out anew."""
         self.limit, self._stands_since = MOST, inf
+
+    def begun(self, now: float) -> None:
+        """A call is sent when none was under way. After a while without any, whatever stood is gone."""
+        if now - self.answered_at > IDLE_S:
+            self.limit = MOST
+            self._least, self._busiest, self._stands_since = inf, 0, inf
+            self._until = now + WINDOW_S
+        self.answered_at = now  # There was nothing to answer before.
 
     def stalled(self, now: float) -> bool:
         """Nothing is answered any more."""

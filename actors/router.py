@@ -324,7 +324,7 @@ class Router:
                     live.append(operation)
             if live:
                 if not lane.under_way:
-                    lane.pressure.answered_at = self._loop.time()  # There was nothing to answer before.
+                    lane.pressure.begun(self._loop.time())
                 lane.under_way += len(live)
                 end.send(Operate(self._placement.version, live))
         if lane.queries:

@@ -67,6 +67,16 @@ def test_a_second_after_the_load_is_normal_so_is_the_limit() -> None:
     assert host.work(15_000, 5.0)[0] == 1.0
 
 
+def test_what_was_is_forgotten_while_nothing_is_to_do() -> None:
+    host = Host(30_000)
+    host.work(90_000, 5.0)
+    assert host.pressure.limit < MOST
+    host.waiting = 0.0
+    host.now += 1.0
+    host.pressure.begun(host.now)
+    assert host.work(15_000, 1.0) == (1.0, pytest.approx(host.delay()))
+
+
 def test_a_burst_is_no_overload() -> None:
     host = Host(30_000)
     for _ in range(20):
