@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,7 +41,7 @@ class Sizes:
     counters: int = field(default=100, metadata={"help": "counters"})
 
 
-QUICK = Sizes(seconds=3.0, sockets=50)
+QUICK = Sizes(seconds=1.0, sockets=50, connections=64)
 
 
 @dataclass(frozen=True)
@@ -57,19 +57,19 @@ class Wire:
 
 async def run(service: Service, sizes: Sizes, verdict: Verdict) -> None:
     """See the module."""
-    _take_cores(service)
     names = [f"busy-{number}" for number in range(sizes.counters)]
-    for wire in (
-        Wire("WebSocket", sockets, sizes.sockets, 8, 16),
-        Wire("HTTP", connections, sizes.connections, 1, 32),
-    ):
-        await overload(service, wire, names, sizes.seconds, verdict)
+    with _cores_of_their_own(service):
+        for wire in (
+            Wire("WebSocket", sockets, sizes.sockets, 8, 16),
+            Wire("HTTP", connections, sizes.connections, 1, 32),
+        ):
+            await overload(service, wire, names, sizes.seconds, verdict)
 
 
 async def overload(service: Service, wire: Wire, names: Sequence[str], seconds: float, verdict: Verdict) -> None:
     """Find what it can take over this wire, and offer more."""
     verdict.remark(f"{wire.name}:")
-    capacity = await _capacity(service, wire, names)
+    capacity = await _capacity(service, wire, names, min(CLOSED_S, seconds))
     verdict.figure("it can take", capacity, "op/s")
 
     async def play(times: float, seconds: float) -> tuple[Book, int]:
@@ -79,7 +79,7 @@ async def overload(service: Service, wire: Wire, names: Sequence[str], seconds: 
     calm_s = quantile(calm.accepted, 0.99)
     verdict.figure("unloaded, p50", 1000 * quantile(calm.accepted, 0.5), "ms")
     verdict.figure("unloaded, p99", 1000 * calm_s, "ms")
-    verdict.exactly("unloaded, refused", len(calm.refused), 0)
+    verdict.at_most("unloaded, refused", len(calm.refused), 0, timed=True)
 
     memory = Memory(service)
     loaded, stuck = await play(TIMES, seconds)
@@ -101,13 +101,14 @@ async def overload(service: Service, wire: Wire, names: Sequence[str], seconds: 
     await asyncio.sleep(AFTER_S)
     after, _ = await play(0.5, max(1.0, seconds / 10))
     verdict.at_most("a second later, p99", 1000 * quantile(after.accepted, 0.99), 1000 * bar_s, "ms", timed=True)
-    verdict.exactly("a second later, refused", len(after.refused) + len(after.strange) + after.unanswered, 0)
+    verdict.at_most("a second later, refused", len(after.refused), 0, timed=True)
+    verdict.exactly("a second later, without an answer or with another", after.unanswered + len(after.strange), 0)
 
 
-async def _capacity(service: Service, wire: Wire, names: Sequence[str]) -> float:
+async def _capacity(service: Service, wire: Wire, names: Sequence[str], seconds: float) -> float:
     book = Book()
     channels = await wire.open(service.port, wire.closed, names, book)
-    rate = await keep_busy(channels, wire.in_flight, CLOSED_S)
+    rate = await keep_busy(channels, wire.in_flight, seconds)
     await _end(channels, book)
     return rate
 
@@ -148,15 +149,27 @@ class Memory:
         return total
 
 
-def _take_cores(service: Service) -> None:
+@contextlib.contextmanager
+def _cores_of_their_own(service: Service) -> Iterator[None]:
     """One for the service and one for us, so that neither is measured by the other."""
-    if not {GENERATOR_CORE, SERVICE_CORE} <= os.sched_getaffinity(0):
+    all = os.sched_getaffinity(0)
+    if not {GENERATOR_CORE, SERVICE_CORE} <= all:
+        yield
         return
     os.sched_setaffinity(0, {GENERATOR_CORE})
+    _hold(service, {SERVICE_CORE})
+    try:
+        yield
+    finally:
+        _hold(service, all)
+        os.sched_setaffinity(0, all)
+
+
+def _hold(service: Service, cores: set[int]) -> None:
     for process in service.processes():
         for thread in process.threads():
             with contextlib.suppress(ProcessLookupError):  # Threads come and go.
-                os.sched_setaffinity(thread.id, {SERVICE_CORE})
+                os.sched_setaffinity(thread.id, cores)
 
 
 COMMAND = Command(
