@@ -168,21 +168,26 @@ class Mischief:
         await self.kinds[kind]()
 
     async def _kill(self, kind: str) -> None:
-        victim = self._chance.choice(sorted(await asyncio.to_thread(self._service.actors, kind)))
+        victim = self._chance.choice(sorted(await self._running(kind)))
         after = self._service.log_size()
         await asyncio.to_thread(kill_actor, self._service, kind, victim)
         await asyncio.to_thread(wait_until_back, self._service, kind, victim, after)
 
     async def _freeze(self, kind: str) -> None:
-        victims = await asyncio.to_thread(self._service.actors, kind)
+        victims = await self._running(kind)
         pid = victims[self._chance.choice(sorted(victims))]
         freeze(pid)
         try:
             await asyncio.sleep(self._chance.uniform(0, self._frozen_s))
         finally:
             # A host that was frozen while it held the write lock has been replaced meanwhile.
-            if pid in (await asyncio.to_thread(self._service.actors, kind)).values():
+            if pid in (await self._running(kind)).values():
                 thaw(pid)
+
+    async def _running(self, kind: str) -> dict[str, int]:
+        """Name and process id of those that always run: a host of one counter comes and goes."""
+        actors = await asyncio.to_thread(self._service.actors, kind)
+        return {name: pid for name, pid in actors.items() if name.startswith(f"{kind}:")}
 
     async def _cut(self, share: float) -> None:
         self._network.cut(share, self._chance)

@@ -15,7 +15,10 @@ def service_url(text: str) -> str:
     """The address of a service in one form, without a slash at its end. Raises ValueError when it is none."""
     text = re.sub(r"^ws(?=s?://)", "http", text)
     parts = urlsplit(text if "://" in text else f"http://{text}")
-    usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    try:
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
     if not usable or parts.query or parts.fragment:
         raise ValueError(f"{text!r} is not an address like {DEFAULT_URL}")
     return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))

@@ -154,6 +154,8 @@ class ClientClosed(CounterError):
     code = "CLOSED"
 
 
+STOPPED = {"overloaded", "crowded"}  # Reasons of an UNAVAILABLE that was not even begun.
+
 _BY_CODE: dict[str, type[CounterError]] = {
     kind.code: kind
     for kind in (
@@ -166,6 +168,7 @@ _BY_CODE: dict[str, type[CounterError]] = {
 def error_for(code: str, message: str, data: Any = None, retryable: bool = False) -> CounterError:
     """What the service said, as the error for it. A code that is not known here is Refused, or Unavailable."""
     kind = _BY_CODE.get(code) or (Unavailable if retryable else Refused)
-    # Who is told to slow down was stopped at the door; any other answer that can be retried may hide a success.
-    uncertain = kind is ServiceFailed or (kind.retryable and kind is not TooManyRequests)
+    # Who is stopped at the door has changed nothing; any other answer that can be retried may hide a success.
+    stopped = kind is TooManyRequests or (isinstance(data, dict) and data.get("reason") in STOPPED)
+    uncertain = kind is ServiceFailed or (kind.retryable and not stopped)
     return kind(message, code=code, data=data, uncertain=uncertain)

@@ -20,7 +20,10 @@ class Position(NamedTuple):
 
 
 class Metadata(Record, frozen=True):
-    """A counter. One that was never written has id 0 and no times."""
+    """A counter. One that was never written has id 0 and no times.
+
+    `resets_at`, of `get_metadata` only, is when it is reset next, if it ever is.
+    """
 
     id: int
     name: str
@@ -28,6 +31,7 @@ class Metadata(Record, frozen=True):
     created_at: datetime | None
     updated_at: datetime | None
     operation_count: int
+    resets_at: datetime | None = None
 
 
 class HistoryItem(Record, frozen=True):
@@ -59,7 +63,7 @@ class Event(Record, frozen=True):
     """What happened to a counter, or (`snapshot`) how it stands.
 
     `operations` is more than 1 for an event that stands for several: `previous_value` is that before the first.
-    `reason` of a reset is `manual`, `deleted`, …; a setValue by `sync` has the reason `sync`.
+    `reason` of a reset is `manual`, `inactivity`, `schedule` or `deleted`; a setValue by `sync` has the reason `sync`.
     """
 
     type: EventType
@@ -88,15 +92,23 @@ class PolicyChanges(TypedDict, total=False):
     maximum: int | None
     on_limit: Literal["clamp", "reject"]
     initial: int
+    reset_after: int | str | None
+    reset_schedule: str | None
+    reset_to: int | None
+    missed: Literal["once", "skip"]
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """The bounds of a counter, and what happens at them."""
+    """The bounds of a counter, and when it is reset: `reset_after` so many seconds without use, or on a schedule."""
 
     minimum: int
     maximum: int | None
     on_limit: Literal["clamp", "reject"]
     initial: int
+    reset_after: int | None = None
+    reset_schedule: str | None = None
+    reset_to: int | None = None
+    missed: Literal["once", "skip"] = "once"
 
 
 class Listed(Record, frozen=True):
