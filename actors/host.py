@@ -344,13 +344,14 @@ class Host:
         activations = self._activations
         missing = frozenset([operation.name for _, operation in calls if operation.name not in activations])
         doubtful = [(operation.name, operation.id) for _, operation in calls if operation.repeated]
-        if not missing and not doubtful:
+        alarmed = [operation.name for _, operation in calls if operation.alarm is not None]
+        if not missing and not doubtful and not alarmed:
             return None
-        ids = {name: activations[name].id for name, _ in doubtful if name in activations}
+        ids = {name: activations[name].id for name in (*(n for n, _ in doubtful), *alarmed) if name in activations}
         self._loading = missing
         try:
             prepared = await self._storage.call(
-                prepare, self._store, self._placement.version, list(missing), doubtful, ids
+                prepare, self._store, self._placement.version, list(missing), doubtful, ids, alarmed
             )
         finally:
             self._loading = frozenset()

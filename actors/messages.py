@@ -16,13 +16,14 @@ class Operation(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
 
     tag: int  # Names the answer.
     name: str
-    type: str  # increment, decrement, setValue, reset, create, configure, sync, delete
+    type: str  # increment, decrement, setValue, reset, create, configure, sync, delete, expire, setAlarm, cancelAlarm
     amount: int  # For setValue and sync the new value.
     id: str  # The operation id. The same id is applied once, however often it arrives.
     repeated: bool = False  # It may have been applied before: look it up. False for an id that nobody has seen yet.
     actor: str | None = None
     reason: str | None = None
     policy: dict[str, int | str | None] | None = None
+    alarm: dict[str, int | str | None] | None = None  # id, type, amount, at or every; for setAlarm and cancelAlarm.
 
 
 class Status(IntEnum):
@@ -52,7 +53,7 @@ class Query(msgspec.Struct, tag=3, array_like=True, omit_defaults=True):
     """A question that changes nothing and wakes nobody."""
 
     tag: int
-    kind: str  # value, values, metadata, history, page, snapshot, missed, sessions, awake
+    kind: str  # value, values, metadata, history, page, snapshot, missed, sessions, awake, alarms, due
     names: list[str]
     limit: int = 0
     before: int | None = None

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from actors import encoding
+from actors import encoding, upcoming
 from actors.activation import Shown, idle_since, item, policy_of, show
 from actors.clock import iso
 from actors.core.deadline import Moment, resets_at
@@ -43,6 +43,8 @@ def answer(
     """Answer `query`; runs in the storage thread. `resident` is what memory knows of the names asked for."""
     if query.kind == "page":
         return Status.OK, _page(store, query)
+    if query.kind == "due":
+        return Status.OK, _json(upcoming.due(store, policies, now, query.limit))
     unknown = [name for name in query.names if name not in resident]
     states = dict(resident)
     if unknown:
@@ -57,6 +59,10 @@ def answer(
     name = query.names[0]
     if query.kind == "value":
         return Status.OK, _json({"name": name, "value": _value(states, name)})
+    if query.kind == "alarms":
+        asked = states.get(name)
+        alarms = {"alarms": [], "runs": []} if asked is None else upcoming.alarms(store, asked.id, now)
+        return Status.OK, _json({"name": name, **alarms})
     if query.kind == "snapshot":
         return Status.OK, msgspec.msgpack.encode(snapshot(name, states.get(name)))
     state = states.get(name)

@@ -12,6 +12,7 @@ Each step is a plain call without waiting; `Host` puts them in this order.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import blake2b
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -19,12 +20,24 @@ import msgspec
 from actors import encoding
 from actors.activation import Activation, item, read_policy
 from actors.clock import iso
+from actors.core import alarm
 from actors.core.counter import ANOTHER_OPERATION, Change, Refusal
 from actors.core.deadline import Deadlines, Moment, verdict
 from actors.core.lifecycle import Event
 from actors.core.policy import FIELDS, Policies, complaint
 from actors.messages import Burst, Operation, Status
-from storage.records import Commit, CounterRecord, CounterWrite, DeadlineWrite, OperationRecord, PolicyWrite
+from actors.upcoming import alarm_at
+from storage.records import (
+    AlarmRecord,
+    AlarmRunRecord,
+    AlarmStep,
+    Commit,
+    CounterRecord,
+    CounterWrite,
+    DeadlineWrite,
+    OperationRecord,
+    PolicyWrite,
+)
 from storage.store import DELETION, Store
 
 
@@ -47,22 +60,28 @@ class Prepared(NamedTuple):
     latest: dict[int, list[OperationRecord]]
     repeats: dict[tuple[str, str], list[OperationRecord]]  # (name, id) → that operation and the ones before it.
     deletions: set[tuple[str, str]]  # (name, id) of deletions that were done before.
+    alarms: dict[int, dict[str, AlarmRecord]]  # Counter id → its alarms, of those that were asked for.
 
 
 def prepare(
-    store: Store, version: int, missing: list[str], doubtful: list[tuple[str, str]], ids: dict[str, int]
+    store: Store,
+    version: int,
+    missing: list[str],
+    doubtful: list[tuple[str, str]],
+    ids: dict[str, int],
+    alarmed: Sequence[str] = (),
 ) -> Prepared:
     """Claim and load `missing` counters; find which of the `doubtful` operations (name, id) were applied before.
 
     `version` is that of the table by which they are ours; what was claimed by a newer one is not in the rows returned.
-    `ids` are the counter ids of those names that are resident.
+    `ids` are the counter ids of those names that are resident. `alarmed` are names whose alarms are wanted.
     """
     rows = store.claim(missing, version) if missing else []
     old = [row.id for row in rows if row.seq]
     latest = store.latest(old, encoding.HISTORY_SHOWN) if old else {}
     repeats: dict[tuple[str, str], list[OperationRecord]] = {}
+    ids = ids | {row.name: row.id for row in rows}
     if doubtful:
-        ids = ids | {row.name: row.id for row in rows}
         doubtful = [(name, id) for name, id in doubtful if name in ids]
         found = store.find_operations([(ids[name], id) for name, id in doubtful])
         for name, id in doubtful:
@@ -71,7 +90,8 @@ def prepare(
                 repeats[name, id] = store.history(row.counter_id, row.seq + 1, encoding.HISTORY_SHOWN)
     deletions = store.find_deletions([id for _, id in doubtful]) if doubtful else set()
     refused = frozenset(missing) - {row.name for row in rows} if len(rows) < len(missing) else frozenset[str]()
-    return Prepared(rows, refused, latest, repeats, deletions)
+    alarms = {ids[name]: {each.id: each for each in store.alarms(ids[name])} for name in alarmed if name in ids}
+    return Prepared(rows, refused, latest, repeats, deletions, alarms)
 
 
 def conclude(store: Store, commit: Commit | None, others: list[tuple[int, int]]) -> frozenset[int]:
@@ -116,6 +136,10 @@ class Round:
         self._recalled: list[Activation] = []
         self._operations: list[OperationRecord] = []
         self._policies: list[PolicyWrite] = []
+        self._alarms = prepared.alarms if prepared else {}
+        self._set: list[AlarmRecord] = []
+        self._cancelled: list[tuple[int, str]] = []
+        self._steps: list[AlarmStep] = []
         self._ended: dict[str, Activation] = {}
         self._metadata: dict[str, bytes] = {}
         self._answers: dict[tuple[str, int], bytes] = {}
@@ -170,6 +194,12 @@ class Round:
             return self._delete(activation, operation)
         if operation.type == "expire":
             return self._expire(activation)
+        if operation.type == "setAlarm":
+            return self._set_alarm(activation, operation)
+        if operation.type == "alarm":
+            return self._run_alarm(activation, operation)
+        if operation.type == "cancelAlarm":
+            return self._cancel_alarm(activation, operation)
         return self._configure(activation, operation)
 
     def _delete(self, activation: Activation, operation: Operation) -> Refusal | bytes:
@@ -209,6 +239,62 @@ class Round:
             activation.deadlines = Deadlines(due_at)  # Served, one way or the other.
         return encoding.expired(False, counter.value) if reason is None else counter.reset_itself(self._at, reason)
 
+    def _set_alarm(self, activation: Activation, operation: Operation) -> Refusal | bytes:
+        wish: dict[str, Any] = operation.alarm or {}
+        key = blake2b(operation.id.encode(), digest_size=12).hexdigest()
+        id, when = wish.get("id") or key, alarm.When(wish.get("at"), wish.get("every"))
+        alarms = self._alarms[activation.id]
+        if id not in alarms or alarms[id].key != key:  # Else it is a repetition.
+            wrong = alarm.complaint(when, self._at)
+            if wrong is not None:
+                return Refusal("COUNTER_VALIDATION_ERROR", wrong[1], wrong[0])
+            if id not in alarms and len(alarms) >= alarm.ALARMS_MAX:
+                return Refusal("LIMIT_REACHED", f"a counter has at most {alarm.ALARMS_MAX} alarms")
+            due_at = None if when.every is None else self._now.steady + when.every
+            alarms[id] = AlarmRecord(activation.id, id, key, wish["type"], wish["amount"], *when, due_at)
+            self._set.append(alarms[id])
+            self._moved[activation.name] = activation
+            self._begin(activation)
+        return _success(activation.name, id=id, next=iso(alarm_at(alarms[id], self._now)))
+
+    def _run_alarm(self, activation: Activation, operation: Operation) -> Change | Refusal | bytes:
+        """The timer says that an alarm is due. If there still is one, its operation and its run are one commit."""
+        said: dict[str, Any] = operation.alarm or {}
+        alarms = self._alarms[activation.id]
+        one = alarms.get(said["id"])
+        if one is None or (one.key, one.run) != (said["key"], said["run"]):
+            return _success(activation.name)  # Cancelled, replaced, or it has run.
+        outcome = activation.counter.apply(one.type, one.amount, operation.id, self._at, f"alarm:{one.id}", "alarm")
+        error = outcome.code if isinstance(outcome, Refusal) else None
+        ran = AlarmRunRecord(one.key, one.run, one.counter_id, one.id, self._at, said["attempt"], error)
+        after = None
+        if one.every is not None:
+            due_at = alarm.following(one.due_at or 0, one.every, self._now.steady)
+            after = alarms[one.id] = one._replace(due_at=due_at, run=one.run + 1, attempt=0, error=None)
+        else:
+            del alarms[one.id]
+        self._steps.append(AlarmStep(one, after, ran))
+        self._moved[activation.name] = activation
+        return outcome
+
+    def _begin(self, activation: Activation) -> None:
+        """See to it that the counter exists."""
+        if activation.created_at or activation.name in self._touched:
+            return
+        self._touched[activation.name] = activation
+        activation.idle_since = self._now.steady
+        if activation.counter.value:
+            self.begun.append(activation.name)
+
+    def _cancel_alarm(self, activation: Activation, operation: Operation) -> bytes:
+        id = str((operation.alarm or {})["id"])
+        cancelled = self._alarms[activation.id].pop(id, None) is not None
+        if cancelled:
+            self._cancelled.append((activation.id, id))
+            self._set = [each for each in self._set if (each.counter_id, each.id) != (activation.id, id)]
+            self._moved[activation.name] = activation
+        return _success(activation.name, cancelled=cancelled)
+
     def _configure(self, activation: Activation, operation: Operation) -> Refusal | bytes:
         counter = activation.counter
         exists = bool(activation.created_at) or activation.name in self._touched
@@ -222,9 +308,7 @@ class Round:
             return Refusal("COUNTER_VALIDATION_ERROR", wrong[1], f"policy.{wrong[0]}")
         if not exists:
             counter.value = wanted.initial
-            if wanted.initial:
-                self.begun.append(activation.name)
-            activation.idle_since = self._now.steady
+            self._begin(activation)
         if wanted.reset_schedule != counter.policy.reset_schedule:
             activation.deadlines = Deadlines(activation.deadlines.due_at)  # The new one begins now.
         counter.policy = wanted
@@ -248,7 +332,9 @@ class Round:
             if name not in self._touched:
                 deadlines.append(activation.write_deadlines(None, self._now))
         ended = [activation.id for activation in self._ended.values()]
-        return Commit(counters, self._operations, self._policies, ended, deadlines)
+        return Commit(
+            counters, self._operations, self._policies, ended, deadlines, self._set, self._cancelled, self._steps
+        )
 
     @property
     def touched(self) -> list[str]:

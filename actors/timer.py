@@ -3,7 +3,8 @@
 It looks into storage twice a second for what is due within the next second. Deadlines there may be too early: those of
 counters that were touched meanwhile are moved on without waking anybody. For the others the owner is asked, at the
 moment itself, by an ordinary operation, `expire`; it resets the counter or writes down the new deadline. So the timer
-keeps nothing that could be lost: whoever takes its place finds everything in storage.
+keeps nothing that could be lost: whoever takes its place finds everything in storage. Alarms go the same way: the owner
+applies the operation and writes down that the alarm has run, in one commit.
 
 No period is shorter than a second, hence whatever becomes armed is found by a look before it is due, and nobody has to
 tell the timer about it.
@@ -21,6 +22,7 @@ from typing import Protocol
 
 from actors.activation import idle_since, policy_of
 from actors.clock import Clock
+from actors.core import alarm
 from actors.core.agenda import Agenda
 from actors.core.deadline import Moment, deadlines
 from actors.core.policy import Policies
@@ -28,7 +30,7 @@ from actors.errors import Unavailable
 from actors.messages import Operation, Status
 from actors.placement import HostEntry, Placement
 from storage.errors import StorageError
-from storage.records import CounterRecord, Postponement
+from storage.records import AlarmRecord, AlarmStep, CounterRecord, Postponement
 from storage.store import Store
 from storage.thread import StorageThread
 
@@ -36,6 +38,8 @@ LOOK_S = 0.5  # Half of the shortest period: a look finds what is due before the
 PAGE = 10_000  # Deadlines held at a time: 5 MB. When more are due, they come as these are served.
 BATCH = 100  # Counters in one question to a host: what it does in 10 ms.
 ANSWER_S = 5.0  # A host that takes longer is asked again, or its successor is.
+
+Key = tuple[str, str]  # The name of a counter, and the id of its alarm; empty: it may have to reset itself.
 
 log = logging.getLogger("counters.timer")
 
@@ -79,43 +83,48 @@ class Timer:
         self._policies = policies
         self._look_s = look_s
         self._storage = StorageThread()
-        self._agenda: Agenda[str] = Agenda()
-        self._queues: dict[str, deque[str]] = {}  # What is due, by host.
+        self._agenda: Agenda[Key] = Agenda()
+        self._alarms: dict[Key, AlarmRecord] = {}  # Those on the agenda.
+        self._queues: dict[str, deque[Key]] = {}  # What is due, by host.
         self._asking: dict[str, tuple[HostEntry, asyncio.Task[None]]] = {}
         self._wake = asyncio.Event()
         owners.subscribe(self._moved)
 
     async def run(self) -> None:
         """Work until cancelled."""
-        sweep = asyncio.get_running_loop().create_task(self._sweep())
+        loop = asyncio.get_running_loop()
+        others = [loop.create_task(self._sweep()), loop.create_task(self._watch())]
+        others[1].add_done_callback(lambda _: self._wake.set())
         try:
-            next_look = self._clock.monotonic()
-            while True:
+            while not others[1].done():
                 self._wake.clear()
-                if self._clock.monotonic() >= next_look:
-                    next_look = self._clock.monotonic() + self._look_s
-                    try:
-                        await self._look()
-                    except StorageError as error:
-                        log.warning("action=look_failed error=%s", error)
                 self._serve()
-                await self._until(next_look)
+                await self._until_next()
+            others[1].result()
         finally:
-            sweep.cancel()
-            for _, task in self._asking.values():
+            for task in (*others, *(task for _, task in self._asking.values())):
                 task.cancel()
             self._storage.close()
             self._store.close()
 
-    async def _until(self, next_look: float) -> None:
-        """Wait for the next look or deadline, or until something has happened."""
-        wait = next_look - self._clock.monotonic()
-        next_at = self._agenda.next_at
+    async def _watch(self) -> None:
+        """Look into storage, again and again. Apart from the loop above, which must not wait for a slow disk."""
+        while True:
+            try:
+                await self._look()
+            except StorageError as error:
+                log.warning("action=look_failed error=%s", error)
+            self._wake.set()
+            await asyncio.sleep(self._look_s)
+
+    async def _until_next(self) -> None:
+        """Wait for the next deadline, or until something has happened."""
+        handle, next_at = None, self._agenda.next_at
         if next_at is not None:
-            wait = min(wait, (next_at - self._clock.steady_ms()) / 1000)
-        if wait > 0:
+            wait = max(0.0, (next_at - self._clock.steady_ms()) / 1000)
             handle = asyncio.get_running_loop().call_later(wait, self._wake.set)
-            await self._wake.wait()
+        await self._wake.wait()
+        if handle is not None:
             handle.cancel()
 
     def _now(self) -> Moment:
@@ -131,15 +140,21 @@ class Timer:
         rows = await self._storage.call(self._store.due, now.steady + ahead, now.wall + ahead, limit)
         early = []
         for row in rows:
-            if row.name in self._agenda:
+            if (row.name, "") in self._agenda:
                 continue
             postponed = self._postponement(row, now)
             if postponed is not None:
                 early.append(postponed)
             else:
-                self._agenda.put(row.name, _when(row, now))
+                self._agenda.put((row.name, ""), _when(row.due_at, row.tick_at, now))
         if early:
             await self._storage.call(self._store.postpone, early)
+        for name, each in await self._storage.call(
+            self._store.alarms_due, now.steady + ahead, now.wall + ahead, limit
+        ):
+            if (name, each.id) not in self._agenda:
+                self._alarms[name, each.id] = each
+                self._agenda.put((name, each.id), _when(each.due_at, each.at, now))
 
     def _postponement(self, row: CounterRecord, now: Moment) -> Postponement | None:
         """The deadlines that `row` should have; None: it has them."""
@@ -176,8 +191,8 @@ class Timer:
         for id, (entry, task) in list(self._asking.items()):
             if self._owners.placement.hosts.get(id) != entry:
                 task.cancel()
-        for name in [name for queue in self._queues.values() for name in queue]:
-            self._agenda.again(name, self._clock.steady_ms())
+        for key in [key for queue in self._queues.values() for key in queue]:
+            self._agenda.again(key, self._clock.steady_ms())
         self._queues.clear()
         self._wake.set()
 
@@ -185,13 +200,13 @@ class Timer:
         """Have every owner asked for what is due, a batch at a time."""
         placement = self._owners.placement
         now = self._clock.steady_ms()
-        for name in self._agenda.take(now):
-            owner = placement.owner(name)
+        for key in self._agenda.take(now):
+            owner = placement.owner(key[0])
             if owner is None:
-                self._owners.dedicate(name)
-                self._agenda.failed(name, now, self._chance())
+                self._owners.dedicate(key[0])
+                self._agenda.failed(key, now, self._chance())
             else:
-                self._queues.setdefault(owner, deque()).append(name)
+                self._queues.setdefault(owner, deque()).append(key)
         for owner, queue in list(self._queues.items()):
             if owner not in self._asking and queue:
                 batch = [queue.popleft() for _ in range(min(len(queue), BATCH))]
@@ -199,32 +214,61 @@ class Timer:
                 task = asyncio.get_running_loop().create_task(self._ask(entry, placement.version, batch))
                 self._asking[owner] = entry, task
 
-    async def _ask(self, host: HostEntry, version: int, names: list[str]) -> None:
+    async def _ask(self, host: HostEntry, version: int, keys: list[Key]) -> None:
         """Ask one host about some of its counters, and settle what it says."""
-        operations = [Operation(tag, name, "expire", 0, "expire") for tag, name in enumerate(names)]
-        begun, open = self._clock.monotonic(), set(names)
+        begun, open = self._clock.monotonic(), set(keys)
+        error = "no answer"
         try:
             async with asyncio.timeout(ANSWER_S):
+                operations = [self._operation(tag, key) for tag, key in enumerate(keys)]
                 answers = await self._owners.operate(host, version, operations)
-            done = [names[tag] for tag, status, _ in answers if status in (Status.OK, Status.REFUSED)]
-            self._agenda.done(done)
+            done = [keys[tag] for tag, status, _ in answers if status in (Status.OK, Status.REFUSED)]
             open.difference_update(done)
             if self._queues.get(host.id):
                 # More is overdue. It takes turns with what clients want of this host, half and half.
                 await asyncio.sleep(self._clock.monotonic() - begun)
-        except (Unavailable, TimeoutError) as error:
-            log.warning("action=ask_failed host=%s counters=%d error=%s", host.id, len(names), error)
+        except (Unavailable, TimeoutError) as failure:
+            error = str(failure) or error
+            log.warning("action=ask_failed host=%s counters=%d error=%s", host.id, len(keys), error)
         finally:
             now = self._clock.steady_ms()
-            for name in open:
-                self._agenda.failed(name, now, self._chance())
+            failed = [self._failed(key, error) for key in keys if key in open and key[1]]
+            if failed:
+                self._storage.call(self._store.step_alarms, failed).add_done_callback(_noted)
+            for key in open:
+                self._agenda.failed(key, now, self._chance())
+            done = [key for key in keys if key not in open]
+            self._agenda.done(done)
+            for key in done:
+                self._alarms.pop(key, None)
             del self._asking[host.id]
             self._wake.set()
 
+    def _operation(self, tag: int, key: Key) -> Operation:
+        name, id = key
+        if not id:
+            return Operation(tag, name, "expire", 0, "expire")
+        one = self._alarms[key]
+        run: dict[str, int | str | None] = {
+            "id": id, "key": one.key, "run": one.run, "attempt": one.attempt + self._agenda.attempt(key)
+        }  # fmt: skip
+        return Operation(tag, name, "alarm", 0, alarm.operation_id(one.key, one.run), alarm=run)
 
-def _when(row: CounterRecord, now: Moment) -> int:
-    """The steady time at which the first of its deadlines comes."""
-    times = [] if row.due_at is None else [row.due_at]
-    if row.tick_at is not None:
-        times.append(now.steady + row.tick_at - now.wall)
+    def _failed(self, key: Key, error: str) -> AlarmStep:
+        """An attempt that nobody answered."""
+        one = self._alarms[key]
+        return AlarmStep(one, one._replace(attempt=one.attempt + self._agenda.attempt(key), error=error), None)
+
+
+def _noted(future: asyncio.Future[None]) -> None:
+    if not future.cancelled() and future.exception() is not None:
+        # It is for people who look: the alarm is tried again all the same.
+        log.warning("action=step_failed error=%s", future.exception())
+
+
+def _when(steady: int | None, wall: int | None, now: Moment) -> int:
+    """The steady time at which the first of two times comes."""
+    times = [] if steady is None else [steady]
+    if wall is not None:
+        times.append(now.steady + wall - now.wall)
     return min(times)

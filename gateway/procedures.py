@@ -105,6 +105,22 @@ _ALL = (
         lambda i, id: _operation("configure", i, id, policy=wire.policy_changes(i.policy)),
     ),
     _procedure(
+        "setAlarm", wire.SetAlarm, wire.AlarmSet, "Have an operation applied later, once or again and again",
+        lambda i, id: _operation("setAlarm", i, id, alarm=wire.alarm(i)), ("LIMIT_REACHED",),
+    ),
+    _procedure(
+        "cancelAlarm", wire.CancelAlarm, wire.AlarmCancelled, "Take an alarm back",
+        lambda i, id: _operation("cancelAlarm", i, id, alarm={"id": i.id}),
+    ),
+    _procedure(
+        "listAlarms", wire.Named, wire.Alarms, "The alarms of a counter, and what became of them",
+        lambda i, id: Query(0, "alarms", [i.name]),
+    ),
+    _procedure(
+        "listDue", wire.ListDue, wire.Due, "The next resets and alarms of all counters",
+        lambda i, id: Query(0, "due", [], i.limit),
+    ),
+    _procedure(
         "sync", wire.Sync, wire.Synced, "Set a counter to what was counted elsewhere",
         lambda i, id: _operation("sync", i, id, i.actual), _LIMITS,
     ),

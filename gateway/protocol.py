@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -15,7 +16,7 @@ from actors.core.name import PATTERN
 from actors.core.policy import VALUE_MAX
 from gateway.config import HOSTS_MAX
 from gateway.errors import Problem, invalid
-from gateway.policy import PolicyInput, Value, said
+from gateway.policy import PolicyInput, Seconds, Value, said, seconds
 
 NAMES_MAX = 1_000
 PAGE_MAX = 1_000
@@ -80,6 +81,42 @@ class ListAll(Input):
     prefix: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:-]{0,100}$(?!\n)")] = ""
     limit: Annotated[int, Meta(ge=1, le=PAGE_MAX)] = 100
     cursor: Name | None = None
+
+
+class IncrementLater(Input, tag="increment"):
+    amount: Amount = 1
+
+
+class DecrementLater(Input, tag="decrement"):
+    amount: Amount = 1
+
+
+class SetValueLater(Input, tag="setValue"):
+    value: Value
+
+
+class ResetLater(Input, tag="reset"):
+    pass
+
+
+Later = IncrementLater | DecrementLater | SetValueLater | ResetLater
+
+
+class SetAlarm(Input):
+    name: Name
+    operation: Later
+    id: Name | None = None
+    at: Annotated[datetime, Meta(tz=True)] | None = None
+    every: Seconds | None = None
+
+
+class CancelAlarm(Input):
+    name: Name
+    id: Name
+
+
+class ListDue(Input):
+    limit: Annotated[int, Meta(ge=1, le=PAGE_MAX)] = 100
 
 
 class Nothing(Input):
@@ -195,6 +232,54 @@ class Awake(msgspec.Struct):
     counters: list[AwakeCounter]
 
 
+class AlarmSet(msgspec.Struct):
+    success: bool
+    name: str
+    id: str
+    next: str
+
+
+class AlarmCancelled(msgspec.Struct):
+    success: bool
+    name: str
+    cancelled: bool
+
+
+class ListedAlarm(msgspec.Struct):
+    id: str
+    operation: Later
+    next: str
+    every: int | None
+    run: int
+    attempt: int
+    error: str | None
+
+
+class ListedRun(msgspec.Struct):
+    id: str
+    run: int
+    at: str
+    attempts: int
+    error: str | None
+
+
+class Alarms(msgspec.Struct):
+    name: str
+    alarms: list[ListedAlarm]
+    runs: list[ListedRun]
+
+
+class DueItem(msgspec.Struct, omit_defaults=True):
+    name: str
+    reason: Literal["inactivity", "schedule", "alarm"]
+    at: str
+    id: str | UnsetType = UNSET
+
+
+class Due(msgspec.Struct):
+    due: list[DueItem]
+
+
 class Scaled(msgspec.Struct):
     success: bool
     hosts: int
@@ -306,6 +391,22 @@ def complaint(error: Exception) -> Problem:
         rules = {"0,100": "letters, digits and _ - . :", "x00": "no NUL characters"}
         reason = next((rule for mark, rule in rules.items() if mark in reason), NAME_RULE)
     return invalid(field or "body", reason[0].lower() + reason[1:])
+
+
+def alarm(wish: SetAlarm) -> dict[str, int | str | None]:
+    """An alarm, as a host wants it. Raises Problem."""
+    try:
+        every = seconds(wish.every) if isinstance(wish.every, str) else wish.every
+    except ValueError as error:
+        raise invalid("every", str(error)) from error
+    later = wish.operation
+    return {
+        "id": wish.id,
+        "type": str(later.__struct_config__.tag),
+        "amount": later.value if isinstance(later, SetValueLater) else getattr(later, "amount", 0),
+        "at": None if wish.at is None else int(wish.at.timestamp() * 1000),
+        "every": None if every is None else every * 1000,
+    }
 
 
 def policy_changes(policy: PolicyInput | None) -> dict[str, Any] | None:

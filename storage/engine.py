@@ -17,7 +17,7 @@ from storage.postgres import Postgres
 from storage.records import Commit, Postponement
 from storage.sqlite import Sqlite
 
-TABLES = (tables.Counter, tables.Operation, tables.Note)
+TABLES = (tables.Counter, tables.Operation, tables.Alarm, tables.AlarmRun, tables.Note)
 ADDED = {"placed": "BIGINT NOT NULL DEFAULT 0", "idle_since": "BIGINT", "due_at": "BIGINT", "tick_at": "BIGINT"}
 KNOWN = "sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
 

@@ -6,7 +6,17 @@ from collections.abc import Sequence
 from itertools import count
 
 from storage.errors import StorageUnavailable
-from storage.records import Commit, CounterRecord, CounterWrite, DeadlineWrite, OperationRecord, Postponement
+from storage.records import (
+    AlarmRecord,
+    AlarmRunRecord,
+    AlarmStep,
+    Commit,
+    CounterRecord,
+    CounterWrite,
+    DeadlineWrite,
+    OperationRecord,
+    Postponement,
+)
 from storage.store import DELETION, OperationKey
 
 
@@ -18,6 +28,8 @@ class MemoryStore:
         self._counters: dict[str, CounterRecord] = {}
         self._names: dict[int, str] = {}
         self._operations: dict[int, list[OperationRecord]] = {}
+        self._alarms: dict[tuple[int, str], AlarmRecord] = {}
+        self._runs: list[AlarmRunRecord] = []
         self._notes: dict[str, str] = {}
 
     def claim(self, names: Sequence[str], version: int) -> list[CounterRecord]:
@@ -64,8 +76,17 @@ class MemoryStore:
                 row = self._counters[self._names[policy.id]]
                 created_by = row.created_by if policy.created_by is None else policy.created_by
                 self._counters[row.name] = row._replace(policy=policy.policy, created_by=created_by)
+        for alarm in commit.alarms:
+            if alarm.counter_id not in fenced:
+                self._alarms[alarm.counter_id, alarm.id] = alarm
+        for place in commit.cancellations:
+            if place[0] not in fenced:
+                self._alarms.pop(place, None)
+        self.step_alarms([each for each in commit.steps if each.before.counter_id not in fenced])
         for id in commit.deletions:
             if id not in fenced:
+                self._alarms = {place: each for place, each in self._alarms.items() if place[0] != id}
+                self._runs = [run for run in self._runs if run.counter_id != id]
                 del self._counters[self._names.pop(id)]
                 self._operations[id] = [row for row in self._operations[id] if row.type == DELETION]
         return fenced
@@ -121,6 +142,33 @@ class MemoryStore:
     def after(self, id: int, limit: int) -> list[CounterRecord]:
         rows = sorted(row for row in self._counters.values() if row.id > id)
         return rows[:limit]
+
+    def alarms(self, counter_id: int) -> list[AlarmRecord]:
+        return sorted(each for each in self._alarms.values() if each.counter_id == counter_id)
+
+    def alarm_runs(self, counter_id: int, limit: int) -> list[AlarmRunRecord]:
+        runs = [run for run in self._runs if run.counter_id == counter_id]
+        return sorted(runs, key=lambda run: (run.at, run.run), reverse=True)[:limit]
+
+    def alarms_due(self, steady: int, wall: int, limit: int) -> list[tuple[str, AlarmRecord]]:
+        due = sorted((each.due_at, each.id, each) for each in self._alarms.values() if each.due_at is not None)
+        at = sorted((each.at, each.id, each) for each in self._alarms.values() if each.at is not None)
+        found = [each for when, _, each in due if when <= steady][:limit]
+        found += [each for when, _, each in at if when <= wall][:limit]
+        return [(self._names[each.counter_id], each) for each in found]
+
+    def step_alarms(self, steps: Sequence[AlarmStep]) -> None:
+        for before, after, run in steps:
+            place = before.counter_id, before.id
+            alarm = self._alarms.get(place)
+            if alarm is None or (alarm.key, alarm.run) != (before.key, before.run):
+                continue
+            if after is None:
+                del self._alarms[place]
+            else:
+                self._alarms[place] = after
+            if run is not None:
+                self._runs.append(run)
 
     def agree(self, name: str, value: str) -> str:
         return self._notes.setdefault(name, value)

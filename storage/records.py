@@ -78,6 +78,42 @@ class Postponement(NamedTuple):
     new_tick_at: int | None
 
 
+class AlarmRecord(NamedTuple):
+    """One row of the alarm table: an operation to be applied later, once or again and again."""
+
+    counter_id: int
+    id: str
+    key: str  # Different for every alarm there ever was.
+    type: str
+    amount: int
+    at: int | None  # Wall time of the only run.
+    every: int | None  # Milliseconds between two runs.
+    due_at: int | None  # Steady time of the next run.
+    run: int = 1  # Number of the next run.
+    attempt: int = 0  # Failed attempts at it.
+    error: str | None = None  # Why the last attempt failed.
+
+
+class AlarmRunRecord(NamedTuple):
+    """What became of one run of an alarm."""
+
+    key: str
+    run: int
+    counter_id: int
+    id: str
+    at: int  # Wall time.
+    attempts: int
+    error: str | None  # None: the operation was applied.
+
+
+class AlarmStep(NamedTuple):
+    """A run of an alarm, or a failed attempt at one; void when the alarm is not what it was any more."""
+
+    before: AlarmRecord
+    after: AlarmRecord | None  # None: it was the last run.
+    run: AlarmRunRecord | None  # None: it has failed and will be tried again.
+
+
 class PolicyWrite(NamedTuple):
     """A new policy; `created_by` is kept only if the counter has none yet."""
 
@@ -89,8 +125,8 @@ class PolicyWrite(NamedTuple):
 class Commit(NamedTuple):
     """Everything that one transaction makes durable, for any number of counters.
 
-    Each counter that appears in `operations`, `policies` or `deletions` also appears in `counters` or in `deadlines`:
-    the epoch check of that write is what protects the others.
+    Each counter that appears in anything else also appears in `counters` or in `deadlines`: the epoch check of that
+    write is what protects the others.
     """
 
     counters: Sequence[CounterWrite]
@@ -98,3 +134,6 @@ class Commit(NamedTuple):
     policies: Sequence[PolicyWrite] = ()
     deletions: Sequence[int] = ()
     deadlines: Sequence[DeadlineWrite] = ()
+    alarms: Sequence[AlarmRecord] = ()  # To be set, in place of those with the same id.
+    cancellations: Sequence[tuple[int, str]] = ()  # Counter id and id of alarms.
+    steps: Sequence[AlarmStep] = ()

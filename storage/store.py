@@ -15,9 +15,18 @@ from typing import Any, Protocol
 from sqlalchemy import make_url, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from storage import alarms
 from storage.engine import open_database
 from storage.errors import StorageUnavailable
-from storage.records import Commit, CounterRecord, OperationRecord, Postponement
+from storage.records import (
+    AlarmRecord,
+    AlarmRunRecord,
+    AlarmStep,
+    Commit,
+    CounterRecord,
+    OperationRecord,
+    Postponement,
+)
 from storage.tables import Counter, Note, Operation
 
 OperationKey = tuple[int, str]  # Counter id and operation id.
@@ -103,6 +112,22 @@ class Store(Protocol):
         """Counters whose id is greater than `id`, in that order."""
         ...
 
+    def alarms(self, counter_id: int) -> list[AlarmRecord]:
+        """The alarms of a counter, by id."""
+        ...
+
+    def alarm_runs(self, counter_id: int, limit: int) -> list[AlarmRunRecord]:
+        """What became of the newest runs of a counter's alarms, newest first."""
+        ...
+
+    def alarms_due(self, steady: int, wall: int, limit: int) -> list[tuple[str, AlarmRecord]]:
+        """Alarms that are due, at most `limit` of each kind, with the names of their counters."""
+        ...
+
+    def step_alarms(self, steps: Sequence[AlarmStep]) -> None:
+        """Write down what became of attempts that nobody answered."""
+        ...
+
     def agree(self, name: str, value: str) -> str:
         """Note `value` under `name`, unless there is a note. Returns what the note says."""
         ...
@@ -151,7 +176,7 @@ class SqlStore:
         return max((row[0] for row in rows), default=0)
 
     def commit(self, commit: Commit) -> frozenset[int]:
-        rare = bool(commit.policies or commit.deletions)
+        rare = bool(commit.policies or commit.deletions or commit.alarms or commit.cancellations or commit.steps)
         with self._transaction(several=rare) as driver:
             fenced = self._database.write(driver, commit)
             if rare:
@@ -169,8 +194,12 @@ class SqlStore:
                         created_by=COUNTER.c.created_by if write.created_by is None else write.created_by,
                     )
                 )
+        alarms.put(self._connection, [each for each in commit.alarms if each.counter_id not in fenced])
+        alarms.cancel(self._connection, [each for each in commit.cancellations if each[0] not in fenced])
+        alarms.step(self._connection, [each for each in commit.steps if each.before.counter_id not in fenced])
         for id in commit.deletions:
             if id not in fenced:
+                alarms.forget(self._connection, id)
                 # The deletion itself stays, so that it is known when it is asked for again.
                 rest = (OPERATION.c.counter_id == id, OPERATION.c.type != DELETION)
                 self._connection.execute(OPERATION.delete().where(*rest))
@@ -239,6 +268,20 @@ class SqlStore:
     def after(self, id: int, limit: int) -> list[CounterRecord]:
         statement = select(COUNTER).where(COUNTER.c.id > id).order_by(COUNTER.c.id).limit(limit)
         return [CounterRecord(*row) for row in self._fetch(statement)]
+
+    def alarms(self, counter_id: int) -> list[AlarmRecord]:
+        return alarms.read(self._fetch(alarms.of(counter_id)))
+
+    def alarm_runs(self, counter_id: int, limit: int) -> list[AlarmRunRecord]:
+        return alarms.read_runs(self._fetch(alarms.runs(counter_id, limit)))
+
+    def alarms_due(self, steady: int, wall: int, limit: int) -> list[tuple[str, AlarmRecord]]:
+        rows = [row for query in alarms.due(steady, wall, limit) for row in self._fetch(query)]
+        return [(row[0], AlarmRecord(*row[1:])) for row in rows]
+
+    def step_alarms(self, steps: Sequence[AlarmStep]) -> None:
+        with self._transaction(several=True):
+            alarms.step(self._connection, steps)
 
     def agree(self, name: str, value: str) -> str:
         with self._transaction(several=True):

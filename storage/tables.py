@@ -71,6 +71,44 @@ class Operation(SQLModel, table=True):
     reason: str | None = Field(default=None, sa_column=Column(Text))
 
 
+class Alarm(SQLModel, table=True):
+    """An operation that is to be applied later: once `at` a wall time, or every so many milliseconds.
+
+    `due_at` (steady time) is when the next run of the latter is due; `run` is the number of the next run, `attempt`
+    counts failed attempts at it. `key` is different for every alarm there ever was.
+    """
+
+    __tablename__ = "alarm"
+    __table_args__ = (_pending("alarm_due", "due_at"), _pending("alarm_at", "at"))
+
+    counter_id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    id: str = Field(sa_column=Column(Text, primary_key=True))
+    key: str = Field(sa_column=Column(Text, nullable=False))
+    type: str = Field(sa_column=Column(Text, nullable=False))
+    amount: int = Field(sa_column=Column(BigInteger, nullable=False))
+    at: int | None = Field(default=None, sa_column=Column(BigInteger))
+    every: int | None = Field(default=None, sa_column=Column(BigInteger))
+    due_at: int | None = Field(default=None, sa_column=Column(BigInteger))
+    run: int = Field(sa_column=Column(BigInteger, nullable=False))
+    attempt: int = Field(sa_column=Column(BigInteger, nullable=False))
+    error: str | None = Field(default=None, sa_column=Column(Text))
+
+
+class AlarmRun(SQLModel, table=True):
+    """What became of one run of an alarm. The alarm itself may be gone."""
+
+    __tablename__ = "alarm_run"
+    __table_args__ = (Index("alarm_run_counter", "counter_id", "at"),)
+
+    key: str = Field(sa_column=Column(Text, primary_key=True))
+    run: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    counter_id: int = Field(sa_column=Column(BigInteger, nullable=False))
+    id: str = Field(sa_column=Column(Text, nullable=False))
+    at: int = Field(sa_column=Column(BigInteger, nullable=False))
+    attempts: int = Field(sa_column=Column(BigInteger, nullable=False))
+    error: str | None = Field(default=None, sa_column=Column(Text))
+
+
 class Note(SQLModel, table=True):
     """Something that the processes of a service have to agree on."""
 

@@ -5,4 +5,6 @@
     counter   the state machine of one counter
     schedule  cron with a time zone
     deadline  when a counter resets itself
+    alarm     operations that are applied later
+    agenda    what is due soon
 """

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 
 from gateway.commands.address import DEFAULT_URL, service_url
+from gateway.commands.alarms import run_alarms
 from gateway.commands.counters import run_change, run_get, run_list
 from gateway.commands.errors import CommandError
 from gateway.commands.hosts import run_ps, run_restart, run_scale
@@ -51,6 +52,10 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     listing = add_command(subparsers, "list", run_list, "list counters", common)
     listing.add_argument("--prefix", metavar="P", help="only names that begin with P")
     listing.add_argument("--limit", type=positive_number, metavar="N", help="at most N counters")
+
+    alarms = add_command(subparsers, "alarms", run_alarms, "list what is due: resets and alarms", common)
+    alarms.add_argument("name", nargs="?", metavar="NAME", help="only the alarms of this counter")
+    alarms.add_argument("--limit", type=positive_number, metavar="N", help="at most N of all that is due (100)")
 
     add_command(subparsers, "ps", run_ps, "list the counters that are awake, and their hosts", common)
     scale = add_command(subparsers, "scale", run_scale, "change the number of host processes", common)

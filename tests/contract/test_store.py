@@ -8,12 +8,16 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from storage.errors import StorageError, StorageMisconfigured, StorageUnavailable
 from storage.memory import MemoryStore
 from storage.records import (
+    AlarmRecord,
+    AlarmRunRecord,
+    AlarmStep,
     Commit,
     CounterRecord,
     CounterWrite,
@@ -471,6 +475,68 @@ class TestDeadlines:
         assert [row.name for row in store.after(0, 2)] == ["b", "a"]
         assert [row.name for row in store.after(rows[1].id, 2)] == ["c"]
         assert store.after(rows[2].id, 2) == []
+
+
+def alarm(row: CounterRecord, id: str = "a", key: str = "k", **more: Any) -> AlarmRecord:
+    return AlarmRecord(row.id, id, key, "increment", 2, None, 5_000, 40)._replace(**more)
+
+
+class TestAlarms:
+    def test_they_are_set_replaced_and_cancelled_by_the_owner(self, store: Store) -> None:
+        row = claimed(store)
+        one, other = alarm(row), alarm(row, "b", "l", at=70, every=None, due_at=None)
+        store.commit(due_write(row, None)._replace(alarms=[one, other]))
+        assert store.alarms(row.id) == [one, other]
+        again = alarm(row, key="m", amount=3)
+        store.commit(due_write(row, None)._replace(alarms=[again], cancellations=[(row.id, "b"), (row.id, "c")]))
+        assert store.alarms(row.id) == [again]
+        store.claim(["votes"], 0)
+        late = due_write(row, None)._replace(alarms=[other], cancellations=[(row.id, "a")])
+        assert store.commit(late) == {row.id}
+        assert store.alarms(row.id) == [again]
+
+    def test_those_that_are_due_with_their_names(self, store: Store) -> None:
+        row, other = claimed(store), claimed(store, "other")
+        alarms = [alarm(row), alarm(row, "b", due_at=30), alarm(other, "c", at=50, every=None, due_at=None)]
+        commit = due_write(row, None)
+        store.commit(commit._replace(deadlines=[*commit.deadlines, *due_write(other, None).deadlines], alarms=alarms))
+        assert [(name, each.id) for name, each in store.alarms_due(40, 49, 9)] == [("votes", "b"), ("votes", "a")]
+        assert store.alarms_due(29, 50, 9) == [("other", alarms[2])]
+        assert [each.id for _, each in store.alarms_due(99, 99, 1)] == ["b", "c"]
+
+    def test_a_run_is_written_with_what_it_did(self, store: Store) -> None:
+        row = claimed(store)
+        one = alarm(row)
+        store.commit(due_write(row, None)._replace(alarms=[one]))
+        ran = AlarmRunRecord(one.key, 1, row.id, "a", 99, 2, None)
+        after = one._replace(run=2, due_at=80)
+        store.commit(due_write(row, None)._replace(steps=[AlarmStep(one, after, ran)]))
+        assert (store.alarms(row.id), store.alarm_runs(row.id, 9)) == ([after], [ran])
+        store.commit(due_write(row, None)._replace(steps=[AlarmStep(one, after, ran)]))  # It is not what it was.
+        assert store.alarm_runs(row.id, 9) == [ran]
+        last = AlarmStep(after, None, ran._replace(run=2, at=100, error="LIMIT_REACHED"))
+        store.commit(due_write(row, None)._replace(steps=[last]))
+        assert store.alarms(row.id) == []
+        assert [(run.run, run.error) for run in store.alarm_runs(row.id, 9)] == [(2, "LIMIT_REACHED"), (1, None)]
+        assert [run.run for run in store.alarm_runs(row.id, 1)] == [2]
+
+    def test_failed_attempts_are_noted_by_anybody(self, store: Store) -> None:
+        row = claimed(store)
+        one = alarm(row)
+        store.commit(due_write(row, None)._replace(alarms=[one]))
+        failed = one._replace(attempt=1, error="host:0 is away")
+        store.step_alarms([AlarmStep(one, failed, None)])
+        store.step_alarms([AlarmStep(one._replace(key="old"), one._replace(attempt=9), None)])
+        assert (store.alarms(row.id), store.alarm_runs(row.id, 9)) == ([failed], [])
+
+    def test_they_go_with_their_counter(self, store: Store) -> None:
+        row = claimed(store)
+        one = alarm(row)
+        run = AlarmRunRecord("k", 1, row.id, "a", 99, 1, None)
+        store.commit(due_write(row, None)._replace(alarms=[one]))
+        store.commit(due_write(row, None)._replace(steps=[AlarmStep(one, one._replace(run=2), run)]))
+        store.commit(due_write(row, None)._replace(deletions=[row.id]))
+        assert store.alarms(row.id) == store.alarm_runs(row.id, 9) == store.alarms_due(99, 99, 9) == []
 
 
 class TestNotes:
