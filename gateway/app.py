@@ -10,7 +10,7 @@ from uuid import uuid4
 import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -19,21 +19,21 @@ from swagger_ui_bundle import swagger_ui_path
 from actors.clock import SystemClock
 from actors.messages import Query, Status
 from actors.router import Directory, Router
-from gateway import listen, openapi, rpc
+from gateway import assets, listen, openapi, rpc
 from gateway.admin import Admin
+from gateway.assets import Assets
 from gateway.config import Settings
 from gateway.errors import Problem
 from gateway.hub import Hub
 from gateway.listen import Listen
 from gateway.origin import Origins
+from gateway.pages import Pages
 from gateway.rpc import Rpc
 from gateway.session import Ids, Services
 
 SESSIONS_MAX = 100_000  # WebSockets of one gateway, where its machine lets it have so many.
 READY_S = 2.0  # Storage that takes longer is not there.
 WEB = Path(__file__).parent / "web"
-# Swagger UI sets styles on elements and shows its icons as data; everything else is our own files.
-POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"
 
 
 class Gateway:
@@ -48,10 +48,12 @@ class Gateway:
         self.hub.connect(self.router)
         ids = Ids()
         origins = Origins(settings.host, settings.allowed_origins)
-        services = Services(self.router, self.hub, SystemClock(), ids)
+        clock = SystemClock()
+        services = Services(self.router, self.hub, clock, ids)
         self.rpc = Rpc(self.router, Admin(self.router, directory), origins, ids)
         self._listen = Listen(self.hub, services, origins, sessions_max)
-        self._rest = self._routes()
+        self._assets = Assets(WEB / "static")
+        self._rest = self._routes(Pages(WEB / "templates", self._assets, self.router, origins, clock))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
@@ -62,22 +64,27 @@ class Gateway:
         else:
             await self._rest(scope, receive, send)
 
-    def _routes(self) -> ASGIApp:
+    def _routes(self, pages: Pages) -> ASGIApp:
         description = msgspec.json.encode(openapi.describe(version("durable-counters")))
         return Starlette(
             routes=[
-                Route("/", _file("index.html")),
-                Route("/docs", _file("docs.html")),
+                Route("/", pages.counters),
+                Route("/c/{name:path}", pages.counter),
+                Route("/totals", pages.totals),
+                Route("/docs", pages.docs),
                 Route("/openapi.json", lambda request: Response(description, media_type="application/json")),
                 Route("/healthz", lambda request: _json({"status": "alive"})),
                 Route("/readyz", self._ready),
                 Route(listen.PATH + "{name:path}", _upgrade_required),
                 Route(listen.MANY, _upgrade_required),
                 Mount("/docs/assets", StaticFiles(directory=swagger_ui_path)),
-                Mount("/static", StaticFiles(directory=WEB)),
+                Route(assets.PATH + "{name:path}", self._asset),
             ],
             exception_handlers={404: _not_found, 405: _wrong_method},
         )
+
+    async def _asset(self, request: Request) -> Response:
+        return self._assets.find(request) or _problem(Problem("NOT_FOUND"))
 
     async def _ready(self, request: Request) -> Response:
         """Ready: there are hosts, and one of them has just read from storage."""
@@ -95,15 +102,6 @@ class Gateway:
 def _settle(answer: asyncio.Future[int], status: int) -> None:
     if not answer.done():
         answer.set_result(status)
-
-
-def _file(name: str) -> ASGIApp:
-    headers = {"content-security-policy": POLICY, "x-content-type-options": "nosniff"}
-
-    async def page(request: Request) -> Response:
-        return FileResponse(WEB / name, headers=headers)
-
-    return page  # type: ignore[return-value]
 
 
 def _json(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:

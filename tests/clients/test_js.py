@@ -44,6 +44,11 @@ def test_sizes_are_within_their_limits() -> None:
     assert run.returncode == 0, run.stdout + run.stderr
 
 
+def test_the_committed_page_is_what_its_sources_give() -> None:
+    run = run_in(PACKAGE, node(PACKAGE), "scripts/page.mjs", "--check")
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
 def test_what_is_packed_can_be_imported(tmp_path: Path) -> None:
     runner = node(PACKAGE)
     run = run_in(PACKAGE, "npm", "pack", "--json", f"--pack-destination={tmp_path}")
