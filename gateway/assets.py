@@ -42,7 +42,11 @@ class Assets:
         if asset is None:
             return None
         current = request.query_params.get("v") == asset.version
-        headers = {"cache-control": _FOREVER if current else "no-cache", "etag": f'"{asset.version}"'}
+        headers = {
+            "cache-control": _FOREVER if current else "no-cache",
+            "etag": f'"{asset.version}"',
+            "access-control-allow-origin": "*",  # Pages elsewhere may import the client; they are no secret.
+        }
         if request.headers.get("if-none-match") == headers["etag"]:
             return Response(status_code=304, headers=headers)
         return compressible(request, asset.plain, asset.type, headers, asset.compressed)

@@ -111,9 +111,9 @@ class Pages:
     def _row(self, counter: dict[str, Any] | None) -> str:
         """One counter of the list; None: the pattern that new ones are made from."""
         name, value = (counter["name"], _number(counter["value"])) if counter else ("", "–")
-        changed = counter["updatedAt"] if counter else ""
+        changed, href = (counter["updatedAt"], f"/c/{name}") if counter else ("", "")
         return self._templates["row"].substitute(
-            name=escape(name), href=escape(f"/c/{name}"), value=value, changed=escape(changed)
+            name=escape(name), href=escape(href), value=value, changed=escape(changed)
         )
 
     def _page(

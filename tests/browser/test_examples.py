@@ -1,0 +1,92 @@
+"""The examples for browsers, served from another origin as their users serve them."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.support.node import node, run_in
+from tests.support.service_process import ROOT, Service
+
+EXAMPLES = ROOT / "examples"
+PACKAGE = ROOT / "clients" / "js"
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """The tests' output is theirs."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The examples, built."""
+    folder = tmp_path_factory.mktemp("examples")
+    shutil.copy(EXAMPLES / "poll.html", folder)
+    shutil.copytree(EXAMPLES / "react", folder / "react")
+    node(PACKAGE)
+    build = run_in(
+        PACKAGE, PACKAGE / "node_modules/.bin/esbuild", folder / "react" / "app.tsx",
+        "--bundle", "--jsx=automatic", "--format=esm", f"--outfile={folder / 'react' / 'app.js'}",
+        f"--alias:durable-counters={PACKAGE / 'src/index.ts'}",
+        f"--alias:durable-counters/react={PACKAGE / 'react/index.ts'}",
+        NODE_PATH=str(PACKAGE / "node_modules"),
+    )  # fmt: skip
+    assert build.returncode == 0, build.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def origin(folder: Path) -> Iterator[str]:
+    """Where they are served."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def elsewhere(origin: str) -> Iterator[Service]:
+    """A service that lets the examples in."""
+    with Service(hosts=1, gateways=1, allowed_origins=origin).start() as running:
+        yield running
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    page = browser.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    yield page
+    page.close()
+    assert [error for error in errors if "favicon" not in error and "404" not in error] == []
+
+
+def test_a_poll_with_live_bars(page: Page, origin: str, elsewhere: Service) -> None:
+    page.goto(f"{origin}/poll.html?service={elsewhere.url}")
+    expect(page.get_by_role("status")).to_have_text("0 votes")
+    page.get_by_role("button", name="ramen").click()
+    elsewhere.call("increment", {"name": "poll:lunch:pizza", "amount": 3})
+    expect(page.get_by_role("status")).to_have_text("4 votes")
+    expect(page.get_by_role("button")).to_have_text(["pizza3", "ramen1", "salad0"])
+    assert page.get_by_role("button").first.evaluate("button => button.style.getPropertyValue('--share')") == "0.75"
+
+
+def test_a_react_app_of_thirty_lines(page: Page, origin: str, elsewhere: Service) -> None:
+    assert len((EXAMPLES / "react" / "app.tsx").read_text().splitlines()) <= 30
+    elsewhere.call("setValue", {"name": "seats", "value": 2})
+    page.goto(f"{origin}/react/index.html?service={elsewhere.url}")
+    expect(page.get_by_role("heading")).to_have_text("2 seats")
+    page.get_by_role("button", name="Take one").click(click_count=2)
+    expect(page.get_by_role("heading")).to_have_text("0 seats")
+    expect(page.get_by_role("button", name="Take one")).to_be_disabled()
+    expect(page.get_by_role("status")).to_have_text("open")
+    assert elsewhere.call("getValue", {"name": "seats"})["value"] == 0
