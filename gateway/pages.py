@@ -84,7 +84,7 @@ class Pages:
             data={"metadata": metadata, "history": history or []},
             name=escape(name),
             value=_number(value),
-            size=_size(value),
+            size=_size(_number(value)),
         )
 
     async def totals(self, request: Request) -> Response:
@@ -99,8 +99,8 @@ class Pages:
             data={"values": values, "more": "cursor" in page},
             query=escape(query),
             count=_number(len(values)),
-            value=_number(sum(values.values())),
-            size=_size(sum(values.values())),
+            value=(total := _number(sum(values.values()))),
+            size=_size(total),
         )
 
     async def docs(self, request: Request) -> Response:
@@ -113,7 +113,7 @@ class Pages:
         name, value = (counter["name"], _number(counter["value"])) if counter else ("", "–")
         changed, href = (counter["updatedAt"], f"/c/{name}") if counter else ("", "")
         return self._templates["row"].substitute(
-            name=escape(name), href=escape(href), value=value, changed=escape(changed)
+            name=escape(name), href=escape(href), value=value, changed=escape(changed), size=_size(value)
         )
 
     def _page(
@@ -155,6 +155,5 @@ def _number(value: int) -> str:
     return f"{value:,}".replace("-", "−")
 
 
-def _size(value: int) -> str:
-    length = len(_number(value))
-    return next((size for limit, size in SIZES.items() if length <= limit), "huge")
+def _size(shown: str) -> str:
+    return next((size for limit, size in SIZES.items() if len(shown) <= limit), "huge")

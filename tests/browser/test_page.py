@@ -89,7 +89,7 @@ def test_every_control(tabs: Tabs, service: Service, name: str) -> None:
     page.locator("#target").fill("42")
     page.keyboard.press("Enter")
     shown(page, "42")
-    expect(page.locator("#history li .what")).to_have_text(["Set to 42", "−1,500", "+1,500", "+1,500"])
+    expect(page.locator("#history li .what")).to_have_text(["Set", "−1,500", "+1,500", "+1,500"])
     press(page, "#reset")
     page.get_by_role("button", name="Cancel").click()
     press(page, "#reset")

@@ -143,7 +143,7 @@ export function startCounter(): void {
   }
 
   async function remove(): Promise<void> {
-    if (!(await confirmed(`Delete ${name}?`, "Its value and its history are gone for everybody.", "Delete"))) return;
+    if (!(await confirmed(`Delete ${name}?`, "Its value and its history are gone for everybody.", "Delete", true))) return;
     void attempt(problem, () => counters.call("delete", { name }));
   }
 

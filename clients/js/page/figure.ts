@@ -1,13 +1,11 @@
 // The large value: each digit that changes slides in, from below when it grows and from above when it shrinks.
 
 import { byId, element } from "./service.js";
-import { number, signed } from "./format.js";
+import { number, signed, size } from "./format.js";
 
 const FAST_MS = 140; // Changes that come faster are shown without a slide.
 const SPOKEN_MS = 800; // Somebody who listens wants to hear where it ended, not every step.
 const CHANGE_MS = 1_600;
-// Up to so many characters a value is set in this size; as in gateway/pages.py.
-const SIZES: [number, string][] = [[5, "small"], [10, "medium"], [15, "large"]];
 
 export class Figure {
   private readonly digits = byId("digits");
@@ -38,7 +36,7 @@ export class Figure {
 
   private draw(text: string, direction: string): void {
     const { digits } = this;
-    digits.parentElement!.dataset.size = SIZES.find(([limit]) => text.length <= limit)?.[1] ?? "huge";
+    digits.parentElement!.dataset.size = size(text);
     const old = digits.textContent!.padStart(text.length);
     const changed = old.length !== text.length;
     digits.replaceChildren(...[...text].map((character, index) => {

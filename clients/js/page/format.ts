@@ -13,6 +13,11 @@ export const number = (value: number | bigint): string => MINUS(grouped.format(v
 export const compact = (value: number): string => MINUS(Math.abs(value) < 10_000 ? grouped.format(value) : short.format(value));
 export const signed = (value: number): string => (value > 0 ? `+${number(value)}` : number(value));
 
+// Up to so many characters a value is set in this size; as in gateway/pages.py.
+const SIZES: [number, string][] = [[5, "small"], [10, "medium"], [15, "large"]];
+
+export const size = (shown: string): string => SIZES.find(([limit]) => shown.length <= limit)?.[1] ?? "huge";
+
 /** How long ago `at` was. */
 export function age(at: number, now: number): string {
   const seconds = Math.max(0, Math.round((now - at) / 1000));

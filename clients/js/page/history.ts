@@ -40,7 +40,7 @@ const SIGNS: Record<string, string> = { increment: "+", decrement: "−", setVal
 function describe({ type, from, to, count, reason }: Happening): string {
   if (reason && REASONS[reason]) return REASONS[reason]!;
   if (count > 1) return `${number(count)} changes, ${signed(to - from) || "0"}`;
-  if (type === "setValue") return `Set to ${number(to)}`;
+  if (type === "setValue") return "Set";
   if (type === "reset") return "Reset";
   return from === to ? (type === "increment" ? "At the maximum" : "At the minimum") : signed(to - from);
 }

@@ -1,7 +1,7 @@
 // The list: every counter live, on the page's one connection.
 
 import { isName, type View } from "../src/index.js";
-import { age, number } from "./format.js";
+import { age, number, size } from "./format.js";
 import { attempt, notePending, setText } from "./frame.js";
 import { byId, counters, now, whileVisible } from "./service.js";
 
@@ -55,8 +55,9 @@ class Row {
     if (value === undefined) return;
     const text = number(value);
     if (text !== this.value.textContent) {
-      const direction = (this.value.textContent ?? "").length && value >= Number(this.value.dataset.value ?? value) ? "up" : "down";
+      const direction = value >= Number(this.value.dataset.value ?? value) ? "up" : "down";
       this.value.textContent = text;
+      this.element.dataset.size = size(text);
       if (this.value.dataset.value !== undefined) {
         this.value.classList.remove("up", "down");
         void this.value.offsetWidth; // Begin the animation anew.
@@ -108,6 +109,7 @@ export function startList(): void {
     link.textContent = name;
     link.href = `/c/${name}`;
     element.querySelector(".value")!.textContent = number(value);
+    element.dataset.size = size(number(value));
     element.querySelector(".minus")!.setAttribute("aria-label", `Take 1 from ${name}`);
     element.querySelector(".plus")!.setAttribute("aria-label", `Add 1 to ${name}`);
     return new Row(name, element);
