@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
 from gateway.commands.arguments import add_commands
-from gateway.config import ConfigError, read
+from gateway.config import ConfigError, Settings, read
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,6 +25,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_serve(commands)
     _add_stop(commands)
+    _add_migrate(commands)
     add_commands(commands)
     _add_bench(commands)
     return parser
@@ -60,6 +61,14 @@ def _add_stop(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     stop.set_defaults(run=_stop)
 
 
+def _add_migrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    migrate = commands.add_parser("migrate", help="bring the schema of a database up to date")
+    migrate.add_argument("--database", metavar="URL", help="SQLAlchemy URL (a SQLite file in the data directory)")
+    migrate.add_argument("--data-dir", metavar="DIR", help="where that file is (./data)")
+    migrate.add_argument("--config", metavar="FILE", help="settings as TOML (counters.toml, if there is one)")
+    migrate.set_defaults(run=_migrate)
+
+
 def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     # No argument may look like an option here: all of them, --help too, are the bench's.
     bench = commands.add_parser(
@@ -72,13 +81,23 @@ def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _serve(arguments: argparse.Namespace) -> int:
     from gateway.serve import serve  # Ray takes half a second to import; the other commands do not need it.
 
+    return _with_settings(serve, arguments)
+
+
+def _migrate(arguments: argparse.Namespace) -> int:
+    from gateway.database import migrate
+
+    return _with_settings(migrate, arguments)
+
+
+def _with_settings(run: Callable[[Settings], int], arguments: argparse.Namespace) -> int:
     flags = {name: value for name, value in vars(arguments).items() if name not in ("run", "config")}
     try:
         settings = read(flags, arguments.config)
     except ConfigError as error:
         print(f"counters: {error}", file=sys.stderr)
         return 2
-    return serve(settings)
+    return run(settings)
 
 
 def _stop(arguments: argparse.Namespace) -> int:

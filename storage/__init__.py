@@ -4,6 +4,7 @@ Read in this order:
     records     what crosses the door: rows and commits, frozen
     errors      what can go wrong
     tables      the shape on disk (SQLModel)
+    schema      which shape a database has, and how it gets the present one (migrations)
     engine      opening a database, and what differs between one and another
     sqlite      … a file
     postgres    … a server

@@ -7,18 +7,15 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
-from sqlalchemy import URL, Connection, inspect, make_url
+from sqlalchemy import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError
-from sqlmodel import SQLModel
 
-from storage import tables
-from storage.errors import StorageMisconfigured
+from storage import schema
+from storage.errors import StorageMisconfigured, StorageUnavailable
 from storage.postgres import Postgres
 from storage.records import Commit, Postponement
 from storage.sqlite import Sqlite
 
-TABLES = (tables.Counter, tables.Operation, tables.Alarm, tables.AlarmRun, tables.Note)
-ADDED = {"placed": "BIGINT NOT NULL DEFAULT 0", "idle_since": "BIGINT", "due_at": "BIGINT", "tick_at": "BIGINT"}
 KNOWN = "sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
 
 
@@ -29,6 +26,7 @@ class Database(Protocol):
     """
 
     errors: tuple[type[Exception], ...]  # What a failed call raises.
+    embedded: bool  # It is ours alone, so its schema may be brought up to date whenever it is opened.
 
     def connect(self) -> Connection:
         """A connection in autocommit mode. It may be used by any thread, but by one at a time."""
@@ -59,7 +57,7 @@ class Database(Protocol):
         ...
 
     def alone(self) -> AbstractContextManager[Connection]:
-        """A connection for changes of the schema, while nobody else makes any; one transaction where that works."""
+        """A connection for changes of the schema, in one transaction, while nobody else makes any."""
         ...
 
     def free(self) -> int | None:
@@ -74,17 +72,46 @@ class Database(Protocol):
 def open_database(url: str) -> Database:
     """Open the database at `url`, creating file and tables when they are missing.
 
-    Raises StorageMisconfigured when the URL is not one that we know or its folder cannot be used.
+    Raises StorageMisconfigured when the URL is not one that we know, its folder cannot be used, or the schema is not
+    the one that this code needs. A file is brought up to date, because nobody else would; a server's operator decides.
     """
+    database = _open(_parse(url))
     try:
-        parsed = make_url(url)
+        with database.alone() as connection:  # Two hosts that start together would otherwise both create the tables.
+            schema.ensure(connection, migrating=database.embedded)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def migrate(url: str) -> tuple[str | None, str]:
+    """Bring the schema of the database at `url` up to date. Returns the revision it had (None: empty), and has."""
+    database = _open(_parse(url))
+    try:
+        with database.alone() as connection:
+            return schema.migrate(connection)
+    except database.errors as error:
+        raise StorageUnavailable(f"cannot migrate {shown(url)}: {said(error)}") from error
+    finally:
+        database.close()
+
+
+def shown(url: str) -> str:
+    """The URL without its password."""
+    return _parse(url).render_as_string(hide_password=True)
+
+
+def said(error: Exception) -> str:
+    """What the driver said, on one line, without SQLAlchemy's wrapping, which quotes parameters."""
+    return " ".join(str(error.__cause__ or error).split())
+
+
+def _parse(url: str) -> URL:
+    try:
+        return make_url(url)
     except ArgumentError as error:
         raise StorageMisconfigured(f"not a database URL: {url!r}; use {KNOWN}") from error
-    database = _open(parsed)
-    with database.alone() as connection:  # Two hosts that start together would otherwise both create the tables.
-        _add_columns(connection)
-        SQLModel.metadata.create_all(connection, tables=[_table(each) for each in TABLES])
-    return database
 
 
 def _open(url: URL) -> Database:
@@ -99,19 +126,3 @@ def _open(url: URL) -> Database:
             return Postgres(url.set(drivername="postgresql+psycopg"))
         case other:
             raise StorageMisconfigured(f"database {other!r} is not supported: use {KNOWN}")
-
-
-def _add_columns(connection: Connection) -> None:
-    """Bring a file from before counters had all their columns up to date."""
-    if not inspect(connection).has_table("counter"):
-        return
-    there = {column["name"] for column in inspect(connection).get_columns("counter")}
-    for name, type in ADDED.items():
-        if name not in there:
-            connection.exec_driver_sql(f"ALTER TABLE counter ADD COLUMN {name} {type}")
-    for index in _table(tables.Counter).indexes:
-        index.create(connection, checkfirst=True)
-
-
-def _table(model: type[SQLModel]) -> Any:
-    return model.__table__  # type: ignore[attr-defined]

@@ -24,6 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from storage.records import Commit, Postponement
+from storage.statements import OPERATION_COLUMNS
 
 # How the driver connects, unless the URL says otherwise. A server whose machine is gone is noticed after ten seconds;
 # a connection to a server that may not write (a standby, after a failover) is not taken.
@@ -86,7 +87,7 @@ def _write(columns: str, set: str) -> str:
             updated_at = coalesce(new.at, counter.updated_at), created_at = coalesce(counter.created_at, new.at){set}
         FROM mine AS new WHERE counter.id = new.id AND counter.epoch = new.epoch RETURNING counter.id
     ), written AS (
-        INSERT INTO operation SELECT row.* FROM (SELECT {_OPERATIONS}) AS row (counter_id)
+        INSERT INTO operation ({OPERATION_COLUMNS}) SELECT row.* FROM (SELECT {_OPERATIONS}) AS row (counter_id)
         WHERE (row.counter_id IN (SELECT id FROM owned)) IS TRUE
     )
     SELECT id FROM owned
@@ -116,6 +117,7 @@ class Postgres:
     """A database on a Postgres server. Each store has one connection, and makes another when that breaks."""
 
     errors: tuple[type[Exception], ...] = (psycopg.Error, SQLAlchemyError)
+    embedded = False
 
     def __init__(self, url: URL) -> None:
         options = {name: value for name, value in CONNECT.items() if name not in url.query}

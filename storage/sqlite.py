@@ -32,6 +32,7 @@ class Sqlite:
     """A SQLite file. One thread, one connection, for as long as it is open."""
 
     errors: tuple[type[Exception], ...] = (sqlite3.Error, SQLAlchemyError)
+    embedded = True
 
     def __init__(self, path: Path) -> None:
         self._path_of_turn = Path(f"{path}.turn")
@@ -108,7 +109,9 @@ class Sqlite:
     @contextmanager
     def alone(self) -> Iterator[Connection]:
         with self._taking_turns(), self._engine.connect() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
             yield connection
+            connection.commit()  # Whoever leaves by an exception leaves nothing behind: closing rolls back.
 
     def free(self) -> int | None:
         return end_stopped_holder(self._path_of_turn)

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from sqlalchemy import make_url, select, text
+from sqlalchemy import select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from storage import alarms
-from storage.engine import open_database
+from storage.engine import open_database, said, shown
 from storage.errors import StorageUnavailable
 from storage.records import (
     AlarmRecord,
@@ -340,10 +340,4 @@ def open_store(url: str) -> SqlStore:
     try:
         return SqlStore(url)
     except SQLAlchemyError as error:
-        where = make_url(url).render_as_string(hide_password=True)
-        raise StorageUnavailable(f"cannot open {where}: {said(error)}") from error
-
-
-def said(error: Exception) -> str:
-    """What the driver said, on one line, without SQLAlchemy's wrapping, which quotes parameters."""
-    return " ".join(str(error.__cause__ or error).split())
+        raise StorageUnavailable(f"cannot open {shown(url)}: {said(error)}") from error

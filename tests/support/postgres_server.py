@@ -29,7 +29,7 @@ ABSENT = "no Postgres here: there is no initdb on the PATH or in /usr/lib/postgr
 
 def binaries() -> Path | None:
     """The folder of initdb and postgres, of the newest version there is; None: none is installed."""
-    found = [Path(path).parent for path in [shutil.which("initdb")] if path]
+    found = [Path(path).resolve().parent for path in [shutil.which("initdb")] if path]
     installed = Path("/usr/lib/postgresql").glob("*/bin/initdb")
     found += sorted((path.parent for path in installed), key=lambda path: -int(path.parent.name.split(".")[0]))
     return found[0] if found else None

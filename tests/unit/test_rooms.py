@@ -19,7 +19,7 @@ MAY_IMPORT = {"storage": set(), "actors": {"storage"}, "gateway": {"actors"}}
 OUTSIDE = {"loadtests", "tests"}
 
 # These put the rooms together, so they see all of them.
-WIRING = {"gateway/serve.py"}
+WIRING = {"gateway/serve.py", "gateway/database.py"}
 
 # The rules of a counter: no waiting, no clock, no chance, no outside.
 CORE = "actors/core/"

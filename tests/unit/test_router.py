@@ -24,7 +24,6 @@ from actors.messages import (
     Watch,
 )
 from actors.placement import HostEntry, Table
-from actors.pressure import STALLED_S
 from actors.router import ASK_AGAIN_S, DEADLINE_S, SILENCE_S, TICK_S, UNSETTLED_S, Router
 from tests.support.hosts import HandDirectory, RecordingListener, ScriptedHost
 from tests.support.loop import jumping, settle
