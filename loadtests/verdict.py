@@ -51,9 +51,9 @@ class Verdict:
         """A figure that must not exceed `bar`; one that is not a number does. `timed`: it is made of latencies."""
         self._add(Line(title, number(value, unit), f"at most {number(bar, unit)}", value <= bar, timed))
 
-    def exactly(self, title: str, value: int, bar: int) -> None:
-        """A count that must be `bar`."""
-        self._add(Line(title, f"{value:,}", f"exactly {bar:,}", value == bar))
+    def exactly(self, title: str, value: int, bar: int, timed: bool = False) -> None:
+        """A count that must be `bar`. `timed`: it depends on latencies."""
+        self._add(Line(title, f"{value:,}", f"exactly {bar:,}", value == bar, timed))
 
     def require(self, title: str, kept: bool, said: str = "") -> None:
         """Something that must be so; `said` is what was found."""
