@@ -136,6 +136,7 @@ class Server:
         self._lines: asyncio.Queue[Line] = asyncio.Queue()
         self._requests: asyncio.Queue[Request] = asyncio.Queue()
         self._readers: set[asyncio.Task[None]] = set()
+        self._writers: list[asyncio.StreamWriter] = []
         self._server: asyncio.Server | None = None
 
     @property
@@ -153,6 +154,8 @@ class Server:
         for task in self._readers:
             task.cancel()
         await asyncio.gather(*self._readers, return_exceptions=True)
+        for writer in self._writers:
+            writer.transport.abort()  # Also those that are silent: the client shall not wait for their goodbye.
 
     async def line(self) -> Line:
         """The next handshake."""
@@ -173,6 +176,7 @@ class Server:
         return ["a handshake"] * self._lines.qsize() + ["a request"] * self._requests.qsize()
 
     def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
         self._spawn(self._serve(reader, writer))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

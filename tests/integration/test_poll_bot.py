@@ -1,0 +1,45 @@
+"""The example of a bot, as a user runs it: it is killed, and goes on where it was."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.support.service_process import ROOT, Service, environment
+
+BOT = ROOT / "examples" / "poll_bot.py"
+
+
+@contextmanager
+def running(service: Service, folder: Path, *names: str) -> Iterator[subprocess.Popen[str]]:
+    started = environment(COUNTERS_URL=service.url)
+    with subprocess.Popen(
+        [sys.executable, str(BOT), *names], cwd=folder, env=started, stdout=subprocess.PIPE, text=True
+    ) as bot:
+        try:
+            yield bot
+        finally:
+            bot.kill()
+
+
+def says(bot: subprocess.Popen[str]) -> str:
+    """What it reports next, without the number."""
+    assert bot.stdout is not None
+    return bot.stdout.readline().partition(". ")[2].strip()
+
+
+def test_it_reports_each_change_of_the_lead_once(service: Service, counter: str, tmp_path: Path) -> None:
+    red, blue = f"{counter}-red", f"{counter}-blue"
+    service.call("increment", {"name": red})
+    with running(service, tmp_path, red, blue) as bot:
+        assert says(bot) in (f"{red} leads with 1", f"{blue} leads with 0")
+        service.call("increment", {"name": blue, "amount": 5})
+        lines = [says(bot)]
+        while lines[-1] != f"{blue} leads with 5":
+            lines.append(says(bot))
+    service.call("increment", {"name": red, "amount": 8})
+    with running(service, tmp_path, red, blue) as bot:
+        assert says(bot) == f"{red} leads with 9"
