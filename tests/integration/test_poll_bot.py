@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.service_process import ROOT, Service, environment
+from tests.support.service_process import ROOT, Service, environment, wait_for
 
 BOT = ROOT / "examples" / "poll_bot.py"
 
@@ -40,6 +41,7 @@ def test_it_reports_each_change_of_the_lead_once(service: Service, counter: str,
         lines = [says(bot)]
         while lines[-1] != f"{blue} leads with 5":
             lines.append(says(bot))
+        wait_for("it is kept", lambda: json.loads((tmp_path / "poll.json").read_text())["leader"] == blue)
     service.call("increment", {"name": red, "amount": 8})
     with running(service, tmp_path, red, blue) as bot:
         assert says(bot) == f"{red} leads with 9"
