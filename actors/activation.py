@@ -106,6 +106,14 @@ class Activation:
         self.deadlines = deadlines(counter.policy, counter.value, self.idle_since, self.deadlines.tick_at, now)
         return DeadlineWrite(self.id, self.epoch, counter.value, counter.seq, at, self.idle_since, *self.deadlines)
 
+    @property
+    def due_at(self) -> int | None:
+        """The steady time at which it has been idle for its period."""
+        policy = self.counter.policy
+        if policy.reset_after is None or not armed(policy, self.counter.value):
+            return None
+        return self.idle_since + policy.reset_after * 1000
+
     def resets_at(self, now: Moment) -> int | None:
         """The wall time at which it resets itself, if nothing happens before."""
         counter = self.counter

@@ -56,6 +56,7 @@ class Host:
 
     A counter without operations for `hibernate_after` seconds leaves memory; so do the longest idle ones beyond
     `max_resident`. `on_asleep` hears the name of each. `on_newer` hears that storage has seen a newer table.
+    `tell_touched` is for whoever asks for `touched`.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Host:
         policies: Policies | None = None,
         on_asleep: Callable[[str], None] | None = None,
         on_newer: Callable[[int], None] | None = None,
+        tell_touched: bool = False,
     ) -> None:
         self.id = id
         self._hibernate_after = hibernate_after
@@ -88,6 +90,7 @@ class Host:
         self._activations: dict[str, Activation] = {}  # The longest idle first.
         self._loading: frozenset[str] = frozenset()
         self._busy: dict[str, Activation] = {}
+        self._touched: dict[str, int | None] | None = {} if tell_touched else None
         self._attendance = Attendance()
         self._watchers: dict[str, frozenset[HostEnd]] = {}
         # Most counters are watched by the same links, and a set for each would weigh as much as a sleeping counter may.
@@ -311,6 +314,8 @@ class Host:
             activation = activations.pop(name, None)
             if activation is not None:
                 activations[name] = activation
+                if self._touched is not None and activation.counter.policy.reset_after is not None:
+                    self._touched[name] = activation.due_at
                 if activation.touch(now) >= BUSY_OPS_PER_S:
                     self._busy[name] = activation
 
@@ -399,10 +404,8 @@ class Host:
             except StorageError as error:
                 log.warning("action=stand_in_failed host=%s error=%s", self.id, error)
                 continue
-            names = [name for name in dict.fromkeys(row.name for row in rows) if self._owns(name)]
-            if names:
-                expires = [Operation(tag, name, "expire", 0, "expire") for tag, name in enumerate(names)]
-                await self.operate(self._placement.version, expires)
+            if rows:
+                await self.expire(dict.fromkeys(row.name for row in rows))
 
     def _release(self) -> None:
         """Let go of the counters that leave. Between rounds, because a round relies on what it has loaded."""
@@ -462,6 +465,25 @@ class Host:
             if rate < BUSY_OPS_PER_S or name not in self._activations:
                 del self._busy[name]
         return nlargest(BUSIEST, (each for each in rates if each[0] in self._busy), key=lambda each: each[1])
+
+    def touched(self) -> dict[str, int | None]:
+        """Counters that may reset themselves and were used since the last time, with the steady time of that."""
+        touched, self._touched = self._touched or {}, {}
+        return touched
+
+    async def expire(self, names: Iterable[str]) -> None:
+        """See whether those of `names` that are ours and exist are to be reset."""
+        mine = [name for name in names if self._owns(name)]
+        asleep = [name for name in mine if name not in self._activations]
+        try:
+            there = await self._storage.call(self._store.read, asleep) if asleep else {}
+        except StorageError as error:
+            log.warning("action=expire_failed host=%s error=%s", self.id, error)
+            return
+        asked = [name for name in mine if name in there or name not in asleep]
+        if asked:
+            expires = [Operation(tag, name, "expire", 0, "expire") for tag, name in enumerate(asked)]
+            await self.operate(self._placement.version, expires)
 
     async def _sessions(self, query: Query) -> tuple[int, bytes]:
         name = query.names[0]

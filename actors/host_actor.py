@@ -41,15 +41,17 @@ class HostActor:
         loop = asyncio.get_running_loop()
         self._directory = RayDirectory()
         store = await opened(settings.database)
+        clock = SystemClock(store.agree)
         self._host = Host(
             id,
             store,
-            SystemClock(store.agree),
+            clock,
             hibernate_after=settings.hibernate_after,
             max_resident=settings.max_resident,
             policies=settings.policies,
             on_asleep=self._end_soon if dedicated is not None and settings.dedicate_all else None,
             on_newer=self._directory.seen,
+            tell_touched=bool(settings.redis_url),
         )
         self._task = loop.create_task(self._host.run())
         self._task.add_done_callback(die_with)
@@ -72,6 +74,11 @@ class HostActor:
         self._tasks: set[asyncio.Task[None]] = set()
         for work in (self._register(), self._directory.follow(), self._tell_activity()):
             self._spawn(work)
+        if settings.redis_url:
+            from actors.expiry import Expiry, Keys  # Its imports weigh 10 MB; most services do without.
+
+            keys = Keys(settings.counter_key, settings.default_counter)
+            self._spawn(Expiry(settings.redis_url, keys, self._host, clock).run())
         if dedicated is not None and settings.dedicate_all:
             # Whoever wanted it may have given up before it was here, and then it would never fall asleep.
             loop.call_later(max(settings.hibernate_after, TELL_AGAIN_S), self._end_unless_used, dedicated)

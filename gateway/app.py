@@ -19,7 +19,7 @@ from swagger_ui_bundle import swagger_ui_path
 from actors.clock import SystemClock
 from actors.messages import Query, Status
 from actors.router import Directory, Router
-from gateway import assets, listen, openapi, rpc
+from gateway import assets, listen, openapi, reset, rpc
 from gateway.admin import Admin
 from gateway.assets import Assets
 from gateway.config import Settings
@@ -28,6 +28,7 @@ from gateway.hub import Hub
 from gateway.listen import Listen
 from gateway.origin import Origins
 from gateway.pages import Pages
+from gateway.reset import Reset
 from gateway.rpc import Rpc
 from gateway.session import Ids, Services
 
@@ -53,7 +54,8 @@ class Gateway:
         self.rpc = Rpc(self.router, Admin(self.router, directory), origins, ids)
         self._listen = Listen(self.hub, services, origins, sessions_max)
         self._assets = Assets(WEB / "static")
-        self._rest = self._routes(Pages(WEB / "templates", self._assets, self.router, origins, clock))
+        pages = Pages(WEB / "templates", self._assets, self.router, origins, clock)
+        self._rest = self._routes(pages, self._worker_routes(settings, ids))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
@@ -64,7 +66,13 @@ class Gateway:
         else:
             await self._rest(scope, receive, send)
 
-    def _routes(self, pages: Pages) -> ASGIApp:
+    def _worker_routes(self, settings: Settings, ids: Ids) -> list[Route]:
+        if not settings.reset_secret:
+            return []
+        endpoint = Reset(self.router, ids, settings.reset_secret, settings.default_counter).answer
+        return [Route(reset.PATH, endpoint, methods=["POST"])]
+
+    def _routes(self, pages: Pages, more: list[Route]) -> ASGIApp:
         description = msgspec.json.encode(openapi.describe(version("durable-counters")))
         return Starlette(
             routes=[
@@ -75,6 +83,7 @@ class Gateway:
                 Route("/openapi.json", lambda request: Response(description, media_type="application/json")),
                 Route("/healthz", lambda request: _json({"status": "alive"})),
                 Route("/readyz", self._ready),
+                *more,
                 Route(listen.PATH + "{name:path}", _upgrade_required),
                 Route(listen.MANY, _upgrade_required),
                 Mount("/docs/assets", StaticFiles(directory=swagger_ui_path)),

@@ -9,10 +9,12 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlsplit
 
+from actors.core import name as names
 from actors.core.policy import Policies
 from gateway import policy
 
@@ -21,6 +23,9 @@ UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 HOSTS_MAX = 64
 RESIDENT_MAX = 10_000_000
 DEDICATED_MAX = 1_000  # Each is a process of 50 MB.
+# Names that other programs use, too. COUNTERS_… goes before them.
+KNOWN = {"REDIS_URL": "redis_url", "COUNTER_KEY": "counter_key", "RESET_SECRET": "reset_secret",
+         "RESET_SECRET_FILE": "reset_secret_file"}  # fmt: skip
 CPUS = len(os.sched_getaffinity(0))
 
 
@@ -45,6 +50,11 @@ class Settings:
     max_resident: int = 100_000  # Counters in the memory of one host; above it the least recently used sleep first.
     reset_after: str = ""  # A time without an operation after which counters reset themselves; empty: they do not.
     policies: tuple[tuple[str, Mapping[str, Any]], ...] = ()  # For names that fit a pattern; only in the file.
+    default_counter: str = ""  # The counter that POST /api/reset-counter means when it names none.
+    redis_url: str = field(default="", repr=False)  # Where inactivity keys are kept; empty: nowhere.
+    counter_key: str = ""  # The key in Redis that a worker knows already for the default counter.
+    reset_secret: str = field(default="", repr=False)  # For POST /api/reset-counter; empty: there is no such route.
+    reset_secret_file: str = ""  # Where to read it instead.
     dashboard: bool = False
     allowed_origins: tuple[str, ...] = ()  # Foreign origins whose pages may use the service; "*" lets all in.
 
@@ -78,12 +88,12 @@ def read(flags: Mapping[str, Any], config: str | None = None) -> Settings:
     merged: dict[str, Any] = {}
     for source in (_file(config), _environment(), {k: v for k, v in flags.items() if v is not None}):
         merged |= source
-    known = {field.name: field.default for field in fields(Settings)}
+    known = {each.name: each.default for each in fields(Settings)}
     for name in merged.keys() - known.keys():
         raise ConfigError(f"there is no setting {name!r}")
     settings = Settings(**{name: _cast(name, value, known[name]) for name, value in merged.items()})
     _check(settings)
-    return settings
+    return replace(settings, reset_secret=_secret(settings)) if settings.reset_secret_file else settings
 
 
 def _file(path: str | None) -> dict[str, Any]:
@@ -99,8 +109,29 @@ def _file(path: str | None) -> dict[str, Any]:
 
 
 def _environment() -> dict[str, Any]:
-    names = {f"COUNTERS_{field.name.upper()}": field.name for field in fields(Settings) if field.name != "policies"}
-    return {name: os.environ[variable] for variable, name in names.items() if variable in os.environ}
+    own = {f"COUNTERS_{each.name.upper()}": each.name for each in fields(Settings) if each.name != "policies"}
+    known = {name: os.environ[variable] for variable, name in KNOWN.items() if os.environ.get(variable)}
+    if "redis_url" not in known and os.environ.get("REDIS_HOST"):
+        known["redis_url"] = _redis_url(os.environ)
+    return known | {name: os.environ[variable] for variable, name in own.items() if variable in os.environ}
+
+
+def _redis_url(environ: Mapping[str, str]) -> str:
+    """One made of what others call their settings."""
+    password = environ.get("REDIS_PASSWORD")
+    user = f":{quote(password, safe='')}@" if password else ""
+    host = environ["REDIS_HOST"]
+    return f"redis://{user}{f'[{host}]' if ':' in host else host}:{environ.get('REDIS_PORT') or 6379}/0"
+
+
+def _secret(settings: Settings) -> str:
+    try:
+        secret = Path(settings.reset_secret_file).read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--reset-secret-file: cannot read {settings.reset_secret_file}: {error}") from error
+    if not secret:
+        raise ConfigError(f"--reset-secret-file: {settings.reset_secret_file} is empty")
+    return secret
 
 
 def _cast(name: str, value: Any, default: Any) -> Any:
@@ -171,6 +202,13 @@ def _check(settings: Settings) -> None:
         raise ConfigError(f"--hibernate-after: {settings.hibernate_after:g} s is not between 1ms and 1e9 s")
     if not 1 <= settings.max_resident <= RESIDENT_MAX:
         raise ConfigError(f"--max-resident: {settings.max_resident} is not between 1 and {RESIDENT_MAX}")
+    if settings.default_counter and not names.valid(settings.default_counter):
+        raise ConfigError(f"--default-counter: {settings.default_counter!r} is not the name of a counter")
+    if settings.counter_key and not settings.default_counter:
+        raise ConfigError("--counter-key: name the counter that it stands for with --default-counter")
+    parts = urlsplit(settings.redis_url)
+    if settings.redis_url and (parts.scheme not in ("redis", "rediss", "unix") or not (parts.hostname or parts.path)):
+        raise ConfigError("--redis-url: not a URL like redis://:PASSWORD@HOST:6379/0")
     try:
         wrong = settings.rules.complaint()
     except ValueError as error:

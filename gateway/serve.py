@@ -95,6 +95,9 @@ def serve(settings: Settings) -> int:
                 hibernate_after=settings.hibernate_after,
                 max_resident=settings.max_resident,
                 policies=settings.rules,
+                redis_url=settings.redis_url,
+                counter_key=settings.counter_key,
+                default_counter=settings.default_counter,
             )
             with _following(Path(actors.log_file or ""), terminal), _ray(settings) as node:
                 _run(settings, replace(actors, node=node), terminal, stop)

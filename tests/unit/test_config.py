@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 
+from actors.core.policy import Policy
 from gateway import cli
 from gateway.config import ConfigError, Settings, read
+
+FILE_OR_ENVIRONMENT = {"policies", "reset_secret", "reset_secret_file", "counter_key"}  # They have tests of their own.
 
 Write = Callable[[str], None]
 
@@ -56,15 +59,17 @@ class TestPrecedence:
         assert read({"port": None, "host": None}).port == 1001
 
     @pytest.mark.parametrize(
-        "name", [field.name for field in dataclasses.fields(Settings) if field.name != "policies"]
+        "name", [field.name for field in dataclasses.fields(Settings) if field.name not in FILE_OR_ENVIRONMENT]
     )
     def test_every_setting_can_come_from_everywhere(
         self, name: str, toml: Write, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         numbers = {"port": "81", "gateways": "2", "hosts": "3", "max_resident": "4", "dashboard": "true"}
         numbers["dedicated_from"] = "5"
-        text = {**numbers, "dedicated": "all", "hibernate_after": "2m", "reset_after": "3m"}.get(name, "x")
-        values: dict[str, Any] = {"port": 81, "gateways": 2, "hosts": 3, "dashboard": True, "allowed_origins": ("x",)}
+        texts = {"dedicated": "all", "hibernate_after": "2m", "reset_after": "3m", "redis_url": "redis://x"}
+        text = {**numbers, **texts}.get(name, "x")
+        values: dict[str, Any] = {"port": 81, "gateways": 2, "hosts": 3, "dashboard": True}
+        values["allowed_origins"] = ("x",)
         values |= {"max_resident": 4, "dedicated_from": 5, "hibernate_after": 120.0}
         given: dict[str, Any] = {name: values.get(name, text)}
         expected = dataclasses.replace(Settings(), **given)
@@ -204,10 +209,72 @@ class TestFiles:
         assert text.strip("[").split()[0].split("]")[0] in refused({})
 
 
+class TestResets:
+    def test_policies_are_tables_in_the_file(self, toml: Write) -> None:
+        likes = '[policies."likes:*"]\nreset_after = 60\nmaximum = 9'
+        toml(f'reset_after = "20m"\n{likes}\n[policies.page]\nmissed = "skip"')
+        rules = read({}).rules
+        assert rules.of("votes") == Policy(reset_after=1_200)
+        assert rules.of("likes:a") == Policy(reset_after=60, maximum=9)
+        assert rules.of("page") == Policy(reset_after=1_200, missed="skip")
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("policies = 3", "policies: write them as tables"),
+            ("[policies]\na = 3", "policies: write them as tables"),
+            ('[policies."a b"]', "policies: no name fits 'a b'"),
+            ("[policies.a]\nmaximal = 3", "policies: a: Object contains unknown field `maximal`"),
+            ("[policies.a]\nreset_after = 0", "policies: a reset_after must lie between 1 and"),
+            ("[policies.a]\nreset_after = 'soon'", "policies: a: 'soon' is not a time"),
+            ("[policies.a]\nreset_schedule = '0 0 31 2 *'", "policies: a reset_schedule not a cron expression"),
+            ("[policies.a]\nmaximum = 3\nreset_to = 4", "policies: a reset_to must lie between"),
+        ],
+    )
+    def test_policies_that_cannot_be(self, text: str, said: str, toml: Write) -> None:
+        toml(text)
+        assert refused({}).startswith(said)
+
+    @pytest.mark.parametrize("text", ["0", "-1", "0.1", "10y", "soon", "315360000", "٣m"])
+    def test_periods_that_cannot_be(self, text: str) -> None:
+        assert refused({"reset_after": text}).startswith("--reset-after: ")
+
+    def test_what_others_call_them(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setenv("REDIS_HOST", "redis.local")
+        assert read({}).redis_url == "redis://redis.local:6379/0"
+        monkeypatch.setenv("REDIS_PORT", "7000")
+        monkeypatch.setenv("REDIS_PASSWORD", "a/b@c")
+        assert read({}).redis_url == "redis://:a%2Fb%40c@redis.local:7000/0"
+        monkeypatch.setenv("REDIS_URL", "redis://other")
+        assert read({}).redis_url == "redis://other"
+        monkeypatch.setenv("RESET_SECRET", "s")
+        assert read({}).reset_secret == "s"
+        (tmp_path / "secret").write_text(" t\n")
+        monkeypatch.setenv("RESET_SECRET_FILE", str(tmp_path / "secret"))
+        assert read({}).reset_secret == "t"
+        monkeypatch.setenv("COUNTER_KEY", "contador_reset")
+        assert read({"default_counter": "page"}).counter_key == "contador_reset"
+        assert "a%2Fb" not in repr(read({"default_counter": "page"}))
+
+    @pytest.mark.parametrize(
+        ("settings", "flag"),
+        [
+            ({"counter_key": "k"}, "--counter-key"),
+            ({"default_counter": "a b"}, "--default-counter"),
+            ({"redis_url": "http://x"}, "--redis-url"),
+            ({"redis_url": "redis:"}, "--redis-url"),
+            ({"reset_secret_file": "nowhere"}, "--reset-secret-file"),
+            ({"reset_secret_file": "/dev/null"}, "--reset-secret-file"),
+        ],
+    )
+    def test_what_cannot_be_used(self, settings: dict[str, str], flag: str) -> None:
+        assert refused(settings).startswith(flag)
+
+
 class TestTheCommandLine:
     def test_every_setting_has_a_flag(self) -> None:
         arguments = cli._parser().parse_args(["serve"])
-        assert {field.name for field in dataclasses.fields(Settings)} - {"policies"} <= vars(arguments).keys()
+        assert {field.name for field in dataclasses.fields(Settings)} - FILE_OR_ENVIRONMENT <= vars(arguments).keys()
 
     def test_a_bad_setting_is_one_line_and_exit_code_2(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.main(["serve", "--port", "http"]) == 2
