@@ -30,9 +30,10 @@ def metadata(id: int, name: bytes, value: int, created_at: bytes, updated_at: by
     return _METADATA % (id, name, value, created_at, updated_at, seq)
 
 
-def dated(metadata: bytes, resets_at: int | None) -> bytes:
-    """The metadata object, with the time of the counter's next reset if there will be one."""
-    return metadata if resets_at is None else b'%b,"resetsAt":"%b"}' % (metadata[:-1], iso(resets_at).encode())
+def described(metadata: bytes, policy: bytes, resets_at: int | None) -> bytes:
+    """The metadata object with the counter's policy, and the time of its next reset if there will be one."""
+    reset = b"" if resets_at is None else b',"resetsAt":"%b"' % iso(resets_at).encode()
+    return b'%b,"policy":%b%b}' % (metadata[:-1], policy, reset)
 
 
 def item(seq: int, type: str, amount: int, previous_value: int, value: int, at: bytes) -> bytes:

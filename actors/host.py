@@ -170,7 +170,8 @@ class Host:
         resident = {name: state for name in query.names if (state := self._state(name)) is not None}
         if query.kind == "metadata":
             for name, state in resident.items():
-                resident[name] = state._replace(resets_at=self._activations[name].resets_at(now))
+                activation = self._activations[name]
+                resident[name] = state._replace(policy=activation.counter.policy, resets_at=activation.resets_at(now))
         try:
             return await self._storage.call(queries.answer, self._store, query, resident, self._policies, now)
         except StorageError as error:

@@ -11,7 +11,7 @@ from actors import encoding, upcoming
 from actors.activation import Shown, idle_since, item, policy_of, show
 from actors.clock import iso
 from actors.core.deadline import Moment, resets_at
-from actors.core.policy import Policies
+from actors.core.policy import DEFAULT, Policies, Policy
 from actors.messages import Burst, Position, Query, Status
 from actors.round import not_found
 from storage.records import CounterRecord, OperationRecord
@@ -28,7 +28,9 @@ class State(NamedTuple):
     id: int
     created_at: bytes
     shown: Shown
-    resets_at: int | None = None  # Wall time; set for whoever asks for metadata.
+    # For whoever asks for metadata:
+    policy: Policy = DEFAULT
+    resets_at: int | None = None  # Wall time.
 
 
 def from_row(row: CounterRecord) -> State:
@@ -52,8 +54,9 @@ def answer(
         states |= {name: from_row(row) for name, row in rows.items()}
         if query.kind == "metadata":
             for name, row in rows.items():
-                at = resets_at(policy_of(row, policies), row.value, idle_since(row), row.tick_at, now)
-                states[name] = states[name]._replace(resets_at=at)
+                policy = policy_of(row, policies)
+                at = resets_at(policy, row.value, idle_since(row), row.tick_at, now)
+                states[name] = states[name]._replace(policy=policy, resets_at=at)
     if query.kind == "values":
         return Status.OK, _json({"values": {name: _value(states, name) for name in query.names}})
     name = query.names[0]
@@ -72,7 +75,7 @@ def answer(
     if state is None:
         return Status.REFUSED, not_found(name)
     if query.kind == "metadata":
-        return Status.OK, encoding.dated(state.shown.metadata, state.resets_at)
+        return Status.OK, encoding.described(state.shown.metadata, _json(state.policy), state.resets_at)
     assert query.kind == "history", query.kind
     items = map(item, store.history(state.id, query.before, query.limit))
     return Status.OK, b"[" + b",".join(items) + b"]"

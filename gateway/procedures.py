@@ -85,7 +85,7 @@ _ALL = (
         lambda i, id: Query(0, "values", i.names),
     ),
     _procedure(
-        "getMetadata", wire.Named, wire.DatedMetadata, "What is known about a counter",
+        "getMetadata", wire.Named, wire.Described, "What is known about a counter",
         lambda i, id: Query(0, "metadata", [i.name]), _MISSING,
     ),
     _procedure(

@@ -139,10 +139,6 @@ class Metadata(msgspec.Struct):
     operationCount: int
 
 
-class DatedMetadata(Metadata, omit_defaults=True):
-    resetsAt: str | UnsetType = UNSET
-
-
 class HistoryItem(msgspec.Struct):
     id: int
     operation: Annotated[str, Meta(examples=["increment(1)", "reset"])]
@@ -174,6 +170,11 @@ class PolicyOutput(msgspec.Struct):
     reset_schedule: str | None
     reset_to: int | None
     missed: Literal["once", "skip"]
+
+
+class Described(Metadata, kw_only=True, omit_defaults=True):
+    policy: PolicyOutput
+    resetsAt: str | UnsetType = UNSET
 
 
 class Configured(msgspec.Struct):

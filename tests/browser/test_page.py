@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import urllib.request
 
@@ -180,12 +179,10 @@ def test_a_host_is_killed_and_the_tabs_notice_nothing(tabs: Tabs, service: Servi
     shown(theirs, "1")
     for page in (ours, theirs):
         page.evaluate(STATES)
-    after = service.log_size()
-    hosts = sorted(service.actors("host"))
-    for host in hosts:
+    for host in sorted(service.actors("host")):
+        after = service.log_size()
         kill_actor(service, "host", host)
         press(ours, "#plus", 3)
-    for host in hosts:
         wait_until_back(service, "host", host, after)
     press(ours, "#plus", 3)
     for page in (ours, theirs):
@@ -328,25 +325,28 @@ def test_the_link_is_shared(tabs: Tabs, name: str) -> None:
     assert page.evaluate("navigator.clipboard.readText()") == page.url
 
 
-def test_a_reset_says_why(tabs: Tabs, name: str) -> None:
+def test_a_reset_for_want_of_use_is_announced_and_says_why(tabs: Tabs, service: Service, name: str) -> None:
+    service.call("create", {"name": name, "policy": {"reset_after": 4}})
     page = tabs.open(f"/c/{name}")
     press(page, "#plus", 2)
     shown(page, "2")
-    metadata = {"id": 10**6, "name": name, "value": 0, "createdAt": None, "updatedAt": None, "operationCount": 1}
-    event = {"type": "reset", "value": 0, "previousValue": 2, "reason": "inactivity", "metadata": metadata}
-    said = json.dumps(event | {"timestamp": "2026-11-22T06:00:00.000Z"})
-    context = tabs.context()
-    context.add_init_script(
-        "const Real = WebSocket; window.WebSocket = class extends Real { constructor(url) { super(url);"
-        f" window.tell = () => this.onmessage({{data: {json.dumps(said)}}}) }} }}"
-    )
-    told = tabs.open(f"/c/{name}", context)
-    shown(told, "2")
-    told.evaluate("tell()")
-    expect(told.locator("#notice")).to_contain_text("because nobody had used it")
-    expect(told.locator("#history li .what").first).to_have_text("Reset: nobody had used it")
-    told.get_by_role("button", name="Dismiss").click()
-    expect(told.locator("#notice")).to_be_hidden()
+    expect(page.locator("#countdown")).to_contain_text("unless somebody uses it")
+    expect(page.locator("#notice")).to_contain_text("because nobody had used it", timeout=20_000)
+    shown(page, "0")
+    expect(page.locator("#history li .what").first).to_have_text("Reset: nobody had used it")
+    page.get_by_role("button", name="Dismiss").click()
+    expect(page.locator("#notice")).to_be_hidden()
+
+
+def test_minus_is_disabled_at_the_minimum_of_the_counter(tabs: Tabs, service: Service, name: str) -> None:
+    service.call("create", {"name": name, "policy": {"minimum": -2}})
+    service.call("increment", {"name": name})
+    page = tabs.open(f"/c/{name}")
+    press(page, "#minus", 3)
+    shown(page, "−2")
+    expect(page.locator("#minus")).to_have_attribute("aria-disabled", "true")
+    press(page, "#plus")
+    expect(page.locator("#minus")).to_have_attribute("aria-disabled", "false")
 
 
 def test_the_first_view_weighs_little(service: Service) -> None:

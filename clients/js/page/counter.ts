@@ -1,18 +1,18 @@
 // One counter.
 
-import { type CounterEvent, type HistoryItem, type Metadata, type Update, type View } from "../src/index.js";
+import { type CounterEvent, type HistoryItem, type Described, type Update, type View } from "../src/index.js";
 import { Chart } from "./chart.js";
 import { Figure } from "./figure.js";
 import { number, remaining, timeOfDay, typed } from "./format.js";
 import { attempt, confirmed, notePending, setText, toast } from "./frame.js";
 import { ofEvent, ofItem, Timeline, type Happening } from "./history.js";
-import { minimumOf } from "./list.js";
 import { byId, counters, given, now, whileVisible } from "./service.js";
 
 const RANGES: [string, number][] = [["1 min", 60_000], ["15 min", 900_000], ["1 h", 3_600_000], ["24 h", 86_400_000], ["30 d", 2_592_000_000]];
 const WATCHING_MS = 4_000;
 const METADATA_MS = 1_000; // After a change, when the next reset is asked for.
 const HISTORY = 100;
+const USUAL = { minimum: 0, maximum: null }; // What a counter may be, unless the service says otherwise.
 
 export function startCounter(): void {
   const name = byId("counter").dataset.name!;
@@ -21,7 +21,7 @@ export function startCounter(): void {
   const chart = new Chart(byId("chart"));
   const problem = byId("problem");
   const minus = byId("minus");
-  let metadata: Metadata | null = given.metadata;
+  let metadata: Described | null = given.metadata;
   let value = 0;
   let asking: ReturnType<typeof setTimeout> | undefined;
 
@@ -59,7 +59,7 @@ export function startCounter(): void {
     if (view.value !== undefined) {
       value = view.value;
       figure.show(value);
-      minus.setAttribute("aria-disabled", `${value <= minimumOf(metadata ?? undefined)}`);
+      minus.setAttribute("aria-disabled", `${value <= (metadata?.policy.minimum ?? 0)}`);
     }
     byId("counter").toggleAttribute("data-pending", view.pending > 0);
     if (!update) return;
@@ -68,7 +68,8 @@ export function startCounter(): void {
       if (update.metadata.operationCount !== (metadata?.operationCount ?? 0) || update.metadata.id !== (metadata?.id ?? 0)) void reread();
       void countWatching();
     } else happened(ofEvent(update as CounterEvent));
-    metadata = { ...metadata, ...update.metadata };
+    const gone = update.metadata.id === 0 || (update as CounterEvent).reason === "deleted";
+    metadata = gone ? null : { policy: USUAL, ...metadata, ...update.metadata };
     askLater();
   }
 
@@ -95,9 +96,9 @@ export function startCounter(): void {
   function askLater(): void {
     asking ??= setTimeout(async () => {
       asking = undefined;
-      if (document.hidden || !metadata?.id) return;
-      metadata = await counters.call<Metadata>("getMetadata", { name }, { attempts: 1 }).catch(() => metadata);
-      minus.setAttribute("aria-disabled", `${value <= minimumOf(metadata ?? undefined)}`);
+      if (document.hidden || !metadata) return;
+      metadata = await counters.call<Described>("getMetadata", { name }, { attempts: 1 }).catch(() => metadata);
+      minus.setAttribute("aria-disabled", `${value <= (metadata?.policy.minimum ?? 0)}`);
       countDown();
     }, METADATA_MS);
   }

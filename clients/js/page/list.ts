@@ -24,15 +24,13 @@ interface Page {
 
 class Row {
   private readonly value;
-  private readonly minus;
   private changedAt: number;
   private readonly stop;
 
   constructor(readonly name: string, readonly element: HTMLElement) {
     this.value = element.querySelector<HTMLElement>(".value")!;
-    this.minus = element.querySelector<HTMLButtonElement>(".minus")!;
     this.changedAt = Date.parse(element.dataset.changed ?? "");
-    this.minus.addEventListener("click", () => this.change(-1));
+    element.querySelector(".minus")!.addEventListener("click", () => this.change(-1));
     element.querySelector(".plus")!.addEventListener("click", () => this.change(1));
     element.addEventListener("keydown", (event) => this.key(event));
     this.stop = counters.watch(name, (view) => this.show(view));
@@ -66,13 +64,11 @@ class Row {
     }
     this.value.dataset.value = `${value}`;
     this.element.toggleAttribute("data-pending", pending > 0);
-    this.minus.setAttribute("aria-disabled", `${value === minimumOf(metadata)}`);
     if (metadata?.updatedAt) this.changedAt = Date.parse(metadata.updatedAt);
     this.tell();
   }
 
   private change(by: 1 | -1): void {
-    if (by < 0 && this.minus.getAttribute("aria-disabled") === "true") return;
     void attempt(byId("problem"), () => (by > 0 ? counters.increment(this.name) : counters.decrement(this.name)));
   }
 
@@ -82,10 +78,6 @@ class Row {
     else if (event.key === "-") this.change(-1);
   }
 }
-
-/** Below this a counter does not go. 0, unless the service says otherwise. */
-export const minimumOf = (metadata: object | undefined): number =>
-  (metadata as { policy?: { minimum?: number } } | undefined)?.policy?.minimum ?? 0;
 
 export function startList(): void {
   const list = byId("counters");

@@ -11,8 +11,12 @@ export interface Metadata {
   createdAt: string | null;
   updatedAt: string | null;
   operationCount: number;
-  /** When it is reset next for want of use; only where the service says so. */
-  resetsAt?: string | null;
+}
+
+/** What `getMetadata` says: what the counter may be, and when it resets itself next, if it will. */
+export interface Described extends Metadata {
+  policy: { minimum: number; maximum: number | null };
+  resetsAt?: string;
 }
 
 /** One operation of anybody, made durable. */
