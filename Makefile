@@ -10,11 +10,11 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check lint types unit bench load endurance faults lock install clean
+.PHONY: help serve test check lint types unit screenshots bench load endurance faults lock install clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # `exec` leaves no shell between make and the service: Ctrl-C reaches the service once, make waits for
 # its end and goes only then.
@@ -37,6 +37,9 @@ unit: $(INSTALLED)
 
 faults: $(INSTALLED) ## kill things for minutes, not seconds
 	@exec $(BIN)/python -m pytest tests/faults -m "" --timeout=1200 $(ARGS)
+
+screenshots: $(INSTALLED) ## pictures of the page, into docs/screenshots
+	@exec $(BIN)/python -m tests.browser.shots docs/screenshots
 
 bench: $(INSTALLED) ## measure this service and its peers
 	@exec $(BIN)/python -m loadtests.bench $(ARGS)

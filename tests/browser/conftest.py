@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.support.service_process import Service
 
+# On a busy machine everything takes longer.
+expect.set_options(timeout=20_000)
 PATHS = ("chromium", "chromium-browser", "google-chrome")
 DESKTOP = {"width": 1200, "height": 860}
 PHONE = {"width": 390, "height": 844}

@@ -1,4 +1,4 @@
-"""Pictures of every view and state: `python -m tests.browser.shots FOLDER` (`make screenshots`)."""
+"""Pictures of every view and state, for docs/page.md: `make screenshots`, or `python -m tests.browser.shots FOLDER`."""
 
 from __future__ import annotations
 
@@ -57,13 +57,11 @@ def show_dialog(page: Page) -> None:
 
 
 def show_notice(page: Page) -> None:
-    live(page, "/c/visitors-today")
-    page.locator("#plus").click()
-    page.wait_for_selector("#history .fresh")
-    page.locator("#delete").click()
-    page.locator("#confirm-yes").click()
-    page.wait_for_selector("#notice:visible")
-    page.wait_for_timeout(2_000)
+    live(page, "/c/people-in-the-room")
+    for _ in range(3):
+        page.locator("#plus").click()
+    page.wait_for_selector("#notice:visible", timeout=60_000)
+    page.wait_for_timeout(2_000)  # What has changed is not said any more.
 
 
 def show_offline(page: Page) -> None:
@@ -92,19 +90,18 @@ VIEWS: dict[str, Callable[[Page], None]] = {
 
 
 def take(browser: Browser, service: Service, folder: Path) -> list[Path]:
-    """Every view, at both sizes and in both themes."""
+    """Every view at both sizes, and between them in both themes."""
     taken = []
-    for theme in ("light", "dark"):
-        for device, viewport in (("desktop", DESKTOP), ("phone", PHONE)):
-            for view, show in VIEWS.items():
-                context: BrowserContext = browser.new_context(
-                    base_url=service.url, viewport=viewport, color_scheme=theme  # type: ignore[arg-type]
-                )
-                page = context.new_page()
-                show(page)
-                taken.append(folder / f"{view}-{device}-{theme}.png")
-                page.screenshot(path=taken[-1], full_page=view not in ("dialog", "offline"))
-                context.close()
+    for device, viewport, theme in (("desktop", DESKTOP, "light"), ("phone", PHONE, "dark")):
+        for view, show in VIEWS.items():
+            context: BrowserContext = browser.new_context(
+                base_url=service.url, viewport=viewport, color_scheme=theme  # type: ignore[arg-type]
+            )
+            page = context.new_page()
+            show(page)
+            taken.append(folder / f"{view}-{device}.png")
+            page.screenshot(path=taken[-1], full_page=view not in ("dialog", "offline"))
+            context.close()
     return taken
 
 
@@ -113,6 +110,7 @@ def main(folder: Path) -> None:
     path = next(found for each in PATHS if (found := shutil.which(each)))
     with Service(hosts=1, gateways=1).start() as service, sync_playwright() as playwright:
         fill(service)
+        service.call("create", {"name": "people-in-the-room", "policy": {"reset_after": 6}})
         service.call("setValue", {"name": "huge", "value": 2**53 - 1})
         browser = playwright.chromium.launch(executable_path=path, chromium_sandbox=False)
         for picture in take(browser, service, folder):
