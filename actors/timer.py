@@ -18,6 +18,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from actors.activation import idle_since, policy_of
@@ -88,6 +89,7 @@ class Timer:
         self._queues: dict[str, deque[Key]] = {}  # What is due, by host.
         self._asking: dict[str, tuple[HostEntry, asyncio.Task[None]]] = {}
         self._wake = asyncio.Event()
+        self._moved_on = asyncio.Event()  # Deadlines have been written that may come before the next look.
         owners.subscribe(self._moved)
 
     async def run(self) -> None:
@@ -115,7 +117,10 @@ class Timer:
             except StorageError as error:
                 log.warning("action=look_failed error=%s", error)
             self._wake.set()
-            await asyncio.sleep(self._look_s)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._look_s):
+                    await self._moved_on.wait()
+            self._moved_on.clear()
 
     async def _until_next(self) -> None:
         """Wait for the next deadline, or until something has happened."""
@@ -217,13 +222,14 @@ class Timer:
     async def _ask(self, host: HostEntry, version: int, keys: list[Key]) -> None:
         """Ask one host about some of its counters, and settle what it says."""
         begun, open = self._clock.monotonic(), set(keys)
-        error = "no answer"
+        error, kept = "no answer", False
         try:
             async with asyncio.timeout(ANSWER_S):
                 operations = [self._operation(tag, key) for tag, key in enumerate(keys)]
                 answers = await self._owners.operate(host, version, operations)
             done = [keys[tag] for tag, status, _ in answers if status in (Status.OK, Status.REFUSED)]
             open.difference_update(done)
+            kept = any(b'"reset":false' in body for _, _, body in answers)
             if self._queues.get(host.id):
                 # More is overdue. It takes turns with what clients want of this host, half and half.
                 await asyncio.sleep(self._clock.monotonic() - begun)
@@ -241,6 +247,8 @@ class Timer:
             self._agenda.done(done)
             for key in done:
                 self._alarms.pop(key, None)
+            if kept:
+                self._moved_on.set()
             del self._asking[host.id]
             self._wake.set()
 

@@ -38,7 +38,12 @@ from counters_client.errors import (
     Unreachable,
 )
 from counters_client.records import (
+    Alarm,
+    AlarmRun,
+    Alarms,
+    AlarmSet,
     AwakeCounter,
+    DueItem,
     Enriched,
     Event,
     HistoryItem,
@@ -56,12 +61,17 @@ from counters_client.sync import SyncCounterClient
 from counters_client.watch import Watch
 
 __all__ = [
+    "Alarm",
+    "AlarmRun",
+    "AlarmSet",
+    "Alarms",
     "AwakeCounter",
     "Backoff",
     "CircuitOpen",
     "ClientClosed",
     "CounterClient",
     "CounterError",
+    "DueItem",
     "Enriched",
     "Event",
     "Forbidden",

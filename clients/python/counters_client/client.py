@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import secrets
 from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -17,9 +18,13 @@ from counters_client.core.metrics import Metrics
 from counters_client.errors import ClientClosed, UnexpectedAnswer
 from counters_client.http import Http
 from counters_client.records import (
+    Alarms,
+    AlarmSet,
     AwakeCounter,
+    DueItem,
     Enriched,
     HistoryItem,
+    Later,
     Metadata,
     OperationType,
     Page,
@@ -59,6 +64,14 @@ class _Scaled(msgspec.Struct):
 
 class _Awake(msgspec.Struct):
     counters: list[AwakeCounter]
+
+
+class _Cancelled(msgspec.Struct):
+    cancelled: bool
+
+
+class _Due(msgspec.Struct):
+    due: list[DueItem]
 
 
 class _Attached(msgspec.Struct):
@@ -184,7 +197,38 @@ class CounterClient:
         """Set these parts of a counter's policy, and return all of it."""
         return (await self._call("counter.configure", {"name": name, "policy": policy}, _Configured)).policy
 
+    async def set_alarm(
+        self,
+        name: str,
+        operation: Later,
+        *,
+        at: datetime | None = None,
+        every: int | str | None = None,
+        id: str | None = None,
+        key: str | None = None,
+    ) -> AlarmSet:
+        """Have an operation applied at a time, or every so many seconds; in place of the alarm with this id."""
+        input: dict[str, Any] = {"name": name, "operation": operation}
+        input |= {} if at is None else {"at": at.astimezone(UTC).isoformat()}
+        input |= {} if every is None else {"every": every}
+        input |= {} if id is None else {"id": id}
+        return await self._call("counter.setAlarm", input, AlarmSet, key or _new_key())
+
+    async def cancel_alarm(self, name: str, id: str, *, key: str | None = None) -> bool:
+        """Take an alarm back. Returns whether there was one."""
+        return (
+            await self._call("counter.cancelAlarm", {"name": name, "id": id}, _Cancelled, key or _new_key())
+        ).cancelled
+
     # Questions
+
+    async def list_alarms(self, name: str) -> Alarms:
+        """The alarms of a counter, and what became of them."""
+        return await self._call("counter.listAlarms", {"name": name}, Alarms)
+
+    async def list_due(self, limit: int = 100) -> list[DueItem]:
+        """The next resets and alarms of all counters, at most 1,000."""
+        return (await self._call("counter.listDue", {"limit": limit}, _Due)).due
 
     async def get_value(self, name: str) -> int:
         """The value; 0 for a counter that was never written."""

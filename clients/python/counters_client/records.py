@@ -154,6 +154,55 @@ class Synced(Record, frozen=True):
     difference: int
 
 
+Later = dict[str, Any]  # What an alarm does: {"type": "increment", "amount": 1}, as over a WebSocket.
+
+
+class AlarmSet(Record, frozen=True):
+    """An alarm that is set, and when it runs first."""
+
+    id: str
+    next: datetime
+
+
+class Alarm(Record, frozen=True):
+    """Something that will be done later. `attempt` counts failed attempts at the next run, `error` says what failed."""
+
+    id: str
+    operation: Later
+    next: datetime
+    every: int | None
+    run: int
+    attempt: int
+    error: str | None
+
+
+class AlarmRun(Record, frozen=True):
+    """What became of a run: applied or, with an error, refused."""
+
+    id: str
+    run: int
+    at: datetime
+    attempts: int
+    error: str | None
+
+
+class Alarms(Record, frozen=True):
+    """The alarms of a counter, and their newest runs."""
+
+    name: str
+    alarms: list[Alarm]
+    runs: list[AlarmRun]
+
+
+class DueItem(Record, frozen=True):
+    """A counter that will be reset (`inactivity`, `schedule`), or an alarm that will run."""
+
+    name: str
+    reason: Literal["inactivity", "schedule", "alarm"]
+    at: datetime
+    id: str | None = None
+
+
 class AwakeCounter(Record, frozen=True):
     """A counter that is in the memory of a host."""
 

@@ -36,6 +36,10 @@ def test_every_procedure_is_a_method(name) -> None:
         (records.Sessions, protocol.Attendance),
         (records.Synced, protocol.Synced),
         (records.AwakeCounter, protocol.AwakeCounter),
+        (records.Alarm, protocol.ListedAlarm),
+        (records.AlarmRun, protocol.ListedRun),
+        (records.Alarms, protocol.Alarms),
+        (records.DueItem, protocol.DueItem),
     ],
 )
 def test_every_field_is_known(ours, theirs) -> None:
