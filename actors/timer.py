@@ -111,9 +111,13 @@ class Timer:
 
     async def _watch(self) -> None:
         """Look into storage, again and again. Apart from the loop above, which must not wait for a slow disk."""
+        begun, works = self._clock.monotonic(), False
         while True:
             try:
                 await self._look()
+                if not works:
+                    works = True
+                    log.info("action=timer_works took_ms=%d", (self._clock.monotonic() - begun) * 1000)
             except StorageError as error:
                 log.warning("action=look_failed error=%s", error)
             self._wake.set()
