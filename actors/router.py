@@ -165,17 +165,17 @@ class Router:
             call.telling = False  # It wakes its counter, which takes its time.
         self._route(operation)
 
-    def admits(self, name: str) -> bool:
+    def admits(self, name: str, wakes: bool = True) -> bool:
         """Whether a call for `name` is worth sending; to be asked when `pressed`.
 
-        If not, nothing has happened, and the caller should hear so at once. Who is asleep is let in: it is no overload
-        when many wake up.
+        If not, nothing has happened, and the caller should hear so at once. What wakes a counter is let in: it is no
+        overload when many wake up. `wakes` is False for questions.
         """
         if name in self._crowded:
             return False
         owner = self._placement.owner(name)
         lane = self._lanes.get(owner) if owner is not None else None
-        if lane is None or lane not in self._full or name not in self._lately:
+        if lane is None or lane not in self._full or (wakes and name not in self._lately):
             return True
         lane.pressure.refused = True
         return False

@@ -38,7 +38,7 @@ class Routes(Protocol):
 
     pressed: bool
 
-    def admits(self, name: str) -> bool: ...
+    def admits(self, name: str, wakes: bool = True) -> bool: ...
 
     def submit(self, operation: Operation, deliver: Callable[[int, bytes], None]) -> None: ...
 
@@ -113,7 +113,7 @@ class Rpc:
     def _admits(self, message: Operation | Query | Command) -> bool:
         if isinstance(message, Operation):
             return self._router.admits(message.name)
-        return isinstance(message, Command) or not message.names or self._router.admits(message.names[0])
+        return isinstance(message, Command) or not message.names or self._router.admits(message.names[0], False)
 
     def _cors(self, origin: str, host: str | None) -> Headers:
         if not self._origins.admits(origin, host):

@@ -30,7 +30,7 @@ class Service:
 
     pressed = False
 
-    def admits(self, name: str) -> bool:
+    def admits(self, name: str, wakes: bool = True) -> bool:
         return False
 
     def submit(self, operation: Operation, deliver: Callable[[int, bytes], None]) -> None:

@@ -421,6 +421,7 @@ class TestPressure:
             await settle()
             assert w.router.pressed
             assert (w.router.admits(name), w.router.admits("asleep")) == (False, True)
+            assert not w.router.admits("asleep", wakes=False)  # A question wakes nobody.
 
     @jumping
     async def test_a_host_that_answers_nothing_is_waited_for(self) -> None:
