@@ -21,11 +21,11 @@ from counters_client.records import (
     Alarms,
     AlarmSet,
     AwakeCounter,
+    Described,
     DueItem,
     Enriched,
     HistoryItem,
     Later,
-    Metadata,
     OperationType,
     Page,
     Policy,
@@ -238,9 +238,9 @@ class CounterClient:
         """The values of up to 1,000 counters."""
         return (await self._call("counter.getValues", {"names": list(names)}, _Values)).values
 
-    async def get_metadata(self, name: str) -> Metadata:
+    async def get_metadata(self, name: str) -> Described:
         """What is known of a counter. Raises NotFound."""
-        return await self._call("counter.getMetadata", {"name": name}, Metadata)
+        return await self._call("counter.getMetadata", {"name": name}, Described)
 
     async def get_history(self, name: str, limit: int = 50, before: int | None = None) -> list[HistoryItem]:
         """The newest operations first, at most 100; `before` is the id of the last one you have. Raises NotFound."""

@@ -20,10 +20,7 @@ class Position(NamedTuple):
 
 
 class Metadata(Record, frozen=True):
-    """A counter. One that was never written has id 0 and no times.
-
-    `resets_at`, of `get_metadata` only, is when it is reset next, if it ever is.
-    """
+    """A counter. One that was never written has id 0 and no times."""
 
     id: int
     name: str
@@ -31,7 +28,6 @@ class Metadata(Record, frozen=True):
     created_at: datetime | None
     updated_at: datetime | None
     operation_count: int
-    resets_at: datetime | None = None
 
 
 class HistoryItem(Record, frozen=True):
@@ -109,6 +105,13 @@ class Policy(msgspec.Struct, frozen=True):
     reset_schedule: str | None = None
     reset_to: int | None = None
     missed: Literal["once", "skip"] = "once"
+
+
+class Described(Metadata, frozen=True, kw_only=True):
+    """What is known about a counter; `resets_at` is when it is reset next, if it ever is."""
+
+    policy: Policy
+    resets_at: datetime | None = None
 
 
 class Listed(Record, frozen=True):

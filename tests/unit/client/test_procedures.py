@@ -26,7 +26,8 @@ def test_every_procedure_is_a_method(name) -> None:
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [
-        (records.Metadata, protocol.DatedMetadata),
+        (records.Metadata, protocol.Metadata),
+        (records.Described, protocol.Described),
         (records.HistoryItem, protocol.HistoryItem),
         (records.Enriched, protocol.Enriched),
         (records.Policy, protocol.PolicyOutput),
