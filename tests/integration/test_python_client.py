@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 import pytest
@@ -73,6 +74,25 @@ async def test_every_procedure(service: Service, counter: str) -> None:
         await client.delete(counter)
         with pytest.raises(NotFound):
             await client.get_metadata(counter)
+
+
+@running
+async def test_alarms(service: Service, counter: str) -> None:
+    async with CounterClient(service.url) as client:
+        at = datetime.now(UTC).replace(microsecond=0) + timedelta(days=30)
+        alarm = await client.set_alarm(counter, {"type": "setValue", "value": 7}, id="noon", at=at)
+        assert (alarm.id, alarm.next) == ("noon", at)
+        daily = await client.set_alarm(counter, {"type": "reset"}, every="1d")
+        listed = {alarm.id: (alarm.operation, alarm.every) for alarm in (await client.list_alarms(counter)).alarms}
+        assert listed == {
+            "noon": ({"type": "setValue", "value": 7}, None),
+            daily.id: ({"type": "reset"}, 86_400),
+        }
+        assert (counter, "alarm", at) in {(due.name, due.reason, due.at) for due in await client.list_due(1_000)}
+        assert await client.cancel_alarm(counter, "noon")
+        assert not await client.cancel_alarm(counter, "noon")
+        with pytest.raises(Invalid):
+            await client.set_alarm(counter, {"type": "reset"}, every="soon")
 
 
 @running
