@@ -61,7 +61,8 @@ async def test_every_procedure(service: Service, counter: str) -> None:
         assert (await client.reset(counter)).value == 0
         assert await client.get_value(counter) == 0
         assert await client.get_values([counter, "nobody"]) == {counter: 0, "nobody": 0}
-        assert (await client.get_metadata(counter)).operation_count == 5
+        described = await client.get_metadata(counter)
+        assert (described.operation_count, described.policy.maximum) == (5, 100)
         history = await client.get_history(counter, limit=2)
         assert [item.id for item in history] == [5, 4]
         assert [item.id for item in await client.get_history(counter, limit=2, before=4)] == [3, 2]
