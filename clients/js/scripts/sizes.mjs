@@ -8,6 +8,7 @@ const PARTS = [
   ["core", "src/index.ts", [], 6],
   ["react", "react/index.ts", EXTERNAL, 3],
   ["react-query", "react/query.ts", EXTERNAL, 3],
+  ["page", "page/main.ts", [], 35],
 ];
 
 let heavy = false;
