@@ -117,7 +117,7 @@ class Line:
 
     def _hear(self, message: dict[str, Any]) -> None:
         if message == {"type": "ping"}:
-            if not self.silent:
+            if not self.silent and self.protocol.state is State.OPEN:  # After goodbye there is no answer.
                 self.say({"type": "pong", "timestamp": "2026-11-22T02:18:45.634Z"})
             return
         self.messages.append(message)
