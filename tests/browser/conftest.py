@@ -19,9 +19,12 @@ DESKTOP = {"width": 1200, "height": 860}
 PHONE = {"width": 390, "height": 844}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The system's Chromium. Where there is none, the tests that need it are skipped."""
+    """The system's Chromium. Where there is none, the tests that need it are skipped.
+
+    For a module, not for the session: as long as it is there, the thread has a running loop, and `asyncio.run` refuses.
+    """
     path = next((found for each in PATHS if (found := shutil.which(each))), None)
     if path is None:
         pytest.skip("chromium is absent: apt-get install chromium")
@@ -32,7 +35,7 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def service() -> Iterator[Service]:
     """A running service, whose processes may be killed as long as it is whole again afterwards."""
     with Service(hosts=2, gateways=1).start() as running:
