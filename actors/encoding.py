@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
+
 from actors.clock import iso
 
 HISTORY_SHOWN = 5  # Items in an enriched result.
@@ -40,6 +42,12 @@ def item(seq: int, type: str, amount: int, previous_value: int, value: int, at: 
     """One entry of the history, such as `increment(1)`."""
     operation = b"reset" if type == "reset" else b"%b(%d)" % (type.encode(), amount)
     return _ITEM % (seq, operation, previous_value, value, at)
+
+
+def told(item: bytes, operation_id: str, subject: str | None, source: str | None, reason: str | None) -> bytes:
+    """An entry of the history with everything that is known of it. Clients chose some of this, so it is escaped."""
+    more = msgspec.json.encode({"operationId": operation_id, "subject": subject, "source": source, "reason": reason})
+    return item[:-1] + b"," + more[1:]
 
 
 def result(name: bytes, value: int, previous_value: int, metadata: bytes, items: Iterable[bytes], at: bytes) -> bytes:

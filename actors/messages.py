@@ -16,7 +16,7 @@ class Operation(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
 
     tag: int  # Names the answer.
     name: str
-    type: str  # increment, decrement, setValue, reset, create, configure, sync, delete, expire, setAlarm, cancelAlarm
+    type: str  # increment, decrement, setValue, reset, create, configure, sync, undo, delete, expire, setAlarm, cancelAlarm
     amount: int  # For setValue and sync the new value.
     id: str  # The operation id. The same id is applied once, however often it arrives.
     repeated: bool = False  # It may have been applied before: look it up. False for an id that nobody has seen yet.
@@ -24,6 +24,7 @@ class Operation(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
     reason: str | None = None
     policy: dict[str, int | str | None] | None = None
     alarm: dict[str, int | str | None] | None = None  # id, type, amount, at or every; for setAlarm and cancelAlarm.
+    source: str | None = None  # Where it came from, for the history: "http 192.0.2.7".
 
 
 class Status(IntEnum):
@@ -53,7 +54,7 @@ class Query(msgspec.Struct, tag=3, array_like=True, omit_defaults=True):
     """A question that changes nothing and wakes nobody."""
 
     tag: int
-    kind: str  # value, values, metadata, history, page, snapshot, missed, sessions, awake, alarms, due
+    kind: str  # value, values, metadata, history, valueAt, page, snapshot, missed, sessions, awake, alarms, due
     names: list[str]
     limit: int = 0
     before: int | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from actors.activation import Shown, idle_since, item, policy_of, show
 from actors.clock import iso
 from actors.core.deadline import Moment, resets_at
 from actors.core.policy import DEFAULT, Policies, Policy
+from actors.core.retention import Kept, kept
 from actors.messages import Burst, Position, Query, Status
 from actors.round import not_found
 from storage.records import CounterRecord, OperationRecord
@@ -47,6 +49,12 @@ def answer(
         return Status.OK, _page(store, query)
     if query.kind == "due":
         return Status.OK, _json(upcoming.due(store, policies, now, query.limit))
+    if query.kind in ("history", "valueAt"):
+        row = store.read(query.names).get(query.names[0])
+        if row is None:
+            return Status.REFUSED, not_found(query.names[0])
+        keeps = kept(policy_of(row, policies), row.seq, now.wall)
+        return _history(store, query, row, keeps) if query.kind == "history" else value_at(store, query, row, keeps)
     unknown = [name for name in query.names if name not in resident]
     states = dict(resident)
     if unknown:
@@ -74,11 +82,51 @@ def answer(
         return Status.OK, msgspec.msgpack.encode(missed(store, name, state, id, query.before or 0))
     if state is None:
         return Status.REFUSED, not_found(name)
-    if query.kind == "metadata":
-        return Status.OK, encoding.described(state.shown.metadata, _json(state.policy), state.resets_at)
-    assert query.kind == "history", query.kind
-    items = map(item, store.history(state.id, query.before, query.limit))
+    assert query.kind == "metadata", query.kind
+    return Status.OK, encoding.described(state.shown.metadata, _json(state.policy), state.resets_at)
+
+
+def _history(store: Store, query: Query, row: CounterRecord, keeps: Kept) -> Answer:
+    rows = [each for each in store.history(row.id, query.before, query.limit) if keeps.holds(each.seq, each.at)]
+    items = (
+        encoding.told(item(each), each.operation_id, each.actor, each.source, each.reason) for each in rows
+    )
     return Status.OK, b"[" + b",".join(items) + b"]"
+
+
+def value_at(store: Store, query: Query, row: CounterRecord, keeps: Kept) -> Answer:
+    """The value at a wall time, `query.before`. What is kept has no gaps in seq, so it is found by halving."""
+    at = query.before or 0
+
+    def operation(seq: int) -> OperationRecord | None:
+        found = store.history(row.id, seq + 1, 1)
+        return found[0] if found and found[0].seq == seq and keeps.holds(seq, found[0].at) else None
+
+    def found(value: int, seq: int) -> Answer:
+        return Status.OK, _json({"name": row.name, "at": iso(at), "value": value, "operationCount": seq})
+
+    if at < (row.created_at or 0):
+        return found(0, 0)
+    if at >= (row.updated_at or 0):
+        return found(row.value, row.seq)
+    seqs = range(keeps.first, row.seq + 1)
+    oldest = bisect_left(seqs, True, key=lambda seq: operation(seq) is not None)
+    if oldest == len(seqs):
+        return found(row.value, 0) if not row.seq else _not_kept(row.name, None)
+    seqs = seqs[oldest:]
+    later = bisect_right(seqs, at, key=lambda seq: 0 if (each := operation(seq)) is None else each.at)
+    last = operation(seqs[later - 1] if later else seqs[0])
+    if last is None:  # Trimmed at this moment.
+        return _not_kept(row.name, None)
+    if later:
+        return found(last.value, last.seq)
+    return found(last.previous_value, 0) if last.seq == 1 else _not_kept(row.name, last.at)
+
+
+def _not_kept(name: str, since: int | None) -> Answer:
+    message = f"the history of {name} does not go back so far"
+    data = None if since is None else {"since": iso(since)}
+    return Status.REFUSED, _json({"code": "HISTORY_NOT_KEPT", "message": message, "data": data})
 
 
 def _value(states: Mapping[str, State], name: str) -> int:
@@ -127,8 +175,8 @@ def missed(store: Store, name: str, state: State | None, counter_id: int, seq: i
     if state is None or counter_id != state.id or not 0 <= seq < state.shown.seq:
         return position
     rows = store.since(counter_id, seq, MISSED_MAX + 1)
-    if not rows or len(rows) > MISSED_MAX or rows[0].seq != seq + 1:
-        return position
+    if not rows or len(rows) > MISSED_MAX or rows[0].seq != seq + 1 or rows[-1].seq != seq + len(rows):
+        return position  # Too many, or some were trimmed.
     return Burst(name, counter_id, rows[0].seq, [row.type for row in rows], list(_events(name, state, rows)))
 
 

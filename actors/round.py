@@ -40,6 +40,8 @@ from storage.records import (
 )
 from storage.store import DELETION, Store
 
+UNDO = "undo:"  # How the id of an undoing begins; the seq follows.
+
 
 class Answerer(Protocol):
     """Where a call came from: a link, or the Ray door."""
@@ -61,6 +63,7 @@ class Prepared(NamedTuple):
     repeats: dict[tuple[str, str], list[OperationRecord]]  # (name, id) → that operation and the ones before it.
     deletions: set[tuple[str, str]]  # (name, id) of deletions that were done before.
     alarms: dict[int, dict[str, AlarmRecord]]  # Counter id → its alarms, of those that were asked for.
+    undone: dict[tuple[str, str], OperationRecord]  # (name, id of the undoing) → the operation that is to be undone.
 
 
 def prepare(
@@ -81,6 +84,7 @@ def prepare(
     latest = store.latest(old, encoding.HISTORY_SHOWN) if old else {}
     repeats: dict[tuple[str, str], list[OperationRecord]] = {}
     ids = ids | {row.name: row.id for row in rows}
+    undone: dict[tuple[str, str], OperationRecord] = {}
     if doubtful:
         doubtful = [(name, id) for name, id in doubtful if name in ids]
         found = store.find_operations([(ids[name], id) for name, id in doubtful])
@@ -88,10 +92,15 @@ def prepare(
             row = found.get((ids[name], id))
             if row is not None:
                 repeats[name, id] = store.history(row.counter_id, row.seq + 1, encoding.HISTORY_SHOWN)
+            elif id.startswith(UNDO):
+                seq = int(id.removeprefix(UNDO))
+                for each in store.history(ids[name], seq + 1, 1):
+                    if each.seq == seq:
+                        undone[name, id] = each
     deletions = store.find_deletions([id for _, id in doubtful]) if doubtful else set()
     refused = frozenset(missing) - {row.name for row in rows} if len(rows) < len(missing) else frozenset[str]()
     alarms = {ids[name]: {each.id: each for each in store.alarms(ids[name])} for name in alarmed if name in ids}
-    return Prepared(rows, refused, latest, repeats, deletions, alarms)
+    return Prepared(rows, refused, latest, repeats, deletions, alarms, undone)
 
 
 def conclude(store: Store, commit: Commit | None, others: list[tuple[int, int]]) -> frozenset[int]:
@@ -127,6 +136,7 @@ class Round:
         self._rules = policies
         self._repeats = prepared.repeats if prepared else {}
         self._deletions = prepared.deletions if prepared else set()
+        self._undone = prepared.undone if prepared else {}
         self._at = now.wall
         self._at_iso = iso(now.wall).encode()
         self._outcomes: list[tuple[Answerer, Operation, Activation, Change | Refusal | bytes, bool]] = []
@@ -165,7 +175,7 @@ class Round:
             kind = operation.type
             if kind in ("increment", "decrement", "setValue", "reset"):
                 outcome: Change | Refusal | bytes = counter.apply(
-                    kind, operation.amount, operation.id, at, operation.actor, operation.reason
+                    kind, operation.amount, operation.id, at, operation.actor, operation.reason, operation.source
                 )
             else:
                 outcome = self._apply_rare(activation, operation)
@@ -187,9 +197,12 @@ class Round:
 
     def _apply_rare(self, activation: Activation, operation: Operation) -> Change | Refusal | bytes:
         if operation.type == "sync":
+            reason = operation.reason or "sync"
             return activation.counter.apply(
-                "setValue", operation.amount, operation.id, self._at, operation.actor, operation.reason or "sync"
+                "setValue", operation.amount, operation.id, self._at, operation.actor, reason, operation.source
             )
+        if operation.type == "undo":
+            return self._undo(activation, operation)
         if operation.type == "delete":
             return self._delete(activation, operation)
         if operation.type == "expire":
@@ -201,6 +214,27 @@ class Round:
         if operation.type == "cancelAlarm":
             return self._cancel_alarm(activation, operation)
         return self._configure(activation, operation)
+
+    def _undo(self, activation: Activation, operation: Operation) -> Change | Refusal:
+        """Do the opposite of an operation, as far as the policy lets it; once for each."""
+        counter, seq = activation.counter, operation.amount
+        done = counter.recall(operation.id)
+        if done is not None:
+            return done
+        if not activation.created_at and activation.name not in self._touched:
+            return Refusal("COUNTER_NOT_FOUND", f"there is no counter {activation.name}")
+        if seq > counter.seq:
+            return Refusal("COUNTER_VALIDATION_ERROR", f"seq: there is no operation {seq}", "seq")
+        row = self._undone.get((activation.name, operation.id))
+        if row is None:
+            return Refusal("HISTORY_NOT_KEPT", f"operation {seq} is not kept any more")
+        added = row.value - row.previous_value
+        if not added:
+            return Refusal("COUNTER_VALIDATION_ERROR", f"seq: operation {seq} changed nothing", "seq")
+        kind = "decrement" if added > 0 else "increment"
+        return counter.apply(
+            kind, abs(added), operation.id, self._at, operation.actor, f"undo {seq}", operation.source
+        )
 
     def _delete(self, activation: Activation, operation: Operation) -> Refusal | bytes:
         name = activation.name
@@ -223,6 +257,7 @@ class Round:
                 operation_id=operation.id,
                 actor=operation.actor,
                 reason=name,
+                source=operation.source,
             )
         )
         return _success(name)

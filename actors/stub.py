@@ -44,6 +44,7 @@ def operation(name: str, type: str, amount: int, id: str | None) -> Operation:
         id=f"key:{id}" if chosen else f"ray:{uuid4().hex}",
         repeated=chosen,
         reason="manual" if type == "reset" else None,
+        source="ray",
     )
 
 

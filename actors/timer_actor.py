@@ -21,6 +21,7 @@ from actors.messages import Operation
 from actors.placement import HostEntry
 from actors.settings import ActorSettings
 from actors.timer import Timer
+from actors.trimmer import Trimmer
 
 TIMER = "timer"
 
@@ -56,8 +57,11 @@ class TimerActor:
         store = await opened(settings.database)
         owners = RayOwners()
         timer = Timer(store, owners, SystemClock(store.agree), random, settings.policies)
-        self._tasks = [loop.create_task(owners.follow()), loop.create_task(timer.run())]
-        self._tasks[1].add_done_callback(die_with)
+        trimmer = Trimmer(await opened(settings.database), SystemClock(), settings.policies)
+        work = [loop.create_task(timer.run()), loop.create_task(trimmer.run())]
+        for task in work:
+            task.add_done_callback(die_with)
+        self._tasks = [loop.create_task(owners.follow()), *work]
         log.info("action=timer_started name=%s pid=%d", TIMER, os.getpid())
 
     async def pid(self) -> int:

@@ -21,6 +21,7 @@ ROWS = {
     "COUNTER_VALIDATION_ERROR": Row(400, False, "the request could not be understood"),
     "OUT_OF_RANGE": Row(409, False, "the value would leave the range of exact integers"),
     "LIMIT_REACHED": Row(409, False, "the counter is at its limit"),
+    "HISTORY_NOT_KEPT": Row(410, False, "the history does not go back so far"),
     "UNAUTHORIZED": Row(401, False, "who are you?"),
     "FORBIDDEN": Row(403, False, "this is not allowed"),
     "NOT_FOUND": Row(404, False, "there is nothing here"),

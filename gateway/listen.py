@@ -51,8 +51,10 @@ class Listen:
         except Problem as problem:
             await _deny(send, problem)
             return
+        peer = scope.get("client")
+        source = f"ws {peer[0]}" if peer else "ws"
         session = Session(
-            self._services, name, socket.write, wishes.events, wishes.key, wishes.rate, wishes.attachment
+            self._services, name, socket.write, wishes.events, wishes.key, wishes.rate, wishes.attachment, source
         )
         if name is None:
             await send({"type": "websocket.accept"})

@@ -28,14 +28,17 @@ class PolicyInput(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True
     reset_after: Seconds | UnsetType | None = UNSET
     reset_schedule: Schedule | UnsetType | None = UNSET
     reset_to: Value | UnsetType | None = UNSET
+    history_limit: Annotated[int, Meta(ge=1, le=VALUE_MAX)] | UnsetType | None = UNSET
+    history_max_age: Seconds | UnsetType | None = UNSET
     missed: Literal["once", "skip"] | UnsetType = UNSET
 
 
 def said(policy: PolicyInput) -> dict[str, Any]:
-    """Only what was said, as a host wants it. Raises ValueError for a `reset_after` that is no time."""
+    """Only what was said, as a host wants it. Raises ValueError for a time that is none."""
     changes: dict[str, Any] = msgspec.to_builtins(policy)
-    if isinstance(changes.get("reset_after"), str):
-        changes["reset_after"] = seconds(changes["reset_after"])
+    for field in ("reset_after", "history_max_age"):
+        if isinstance(changes.get(field), str):
+            changes[field] = seconds(changes[field])
     return changes
 
 

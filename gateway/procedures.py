@@ -54,6 +54,7 @@ def _procedure(
 
 _LIMITS = ("OUT_OF_RANGE", "LIMIT_REACHED")
 _MISSING = ("COUNTER_NOT_FOUND",)
+_KEPT = (*_MISSING, "HISTORY_NOT_KEPT")
 
 _ALL = (
     _procedure(
@@ -89,8 +90,12 @@ _ALL = (
         lambda i, id: Query(0, "metadata", [i.name]), _MISSING,
     ),
     _procedure(
-        "getHistory", wire.GetHistory, list[wire.HistoryItem], "The newest operations, newest first",
+        "getHistory", wire.GetHistory, list[wire.FullHistoryItem], "The newest operations, newest first",
         lambda i, id: Query(0, "history", [i.name], i.limit, i.before), _MISSING,
+    ),
+    _procedure(
+        "getValueAt", wire.GetValueAt, wire.ValueAt, "The value at a time in the past",
+        lambda i, id: Query(0, "valueAt", [i.name], before=round(i.at.timestamp() * 1000)), _KEPT,
     ),
     _procedure(
         "getSessions", wire.GetSessions, wire.Attendance, "Who is connected to a counter",
@@ -123,6 +128,11 @@ _ALL = (
     _procedure(
         "sync", wire.Sync, wire.Synced, "Set a counter to what was counted elsewhere",
         lambda i, id: _operation("sync", i, id, i.actual), _LIMITS,
+    ),
+    _procedure(
+        "undo", wire.Undo, wire.Enriched, "Take an operation of the history back, by one that does the opposite",
+        # Its id says which one: whoever undoes it again is answered with the first time.
+        lambda i, id: _operation("undo", i, f"undo:{i.seq}", i.seq, repeated=True), (*_LIMITS, *_KEPT),
     ),
     _procedure(
         "delete", wire.Named, wire.Success, "Remove a counter and its history",

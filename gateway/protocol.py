@@ -72,6 +72,16 @@ class GetHistory(Input):
     before: Annotated[int, Meta(ge=1, le=VALUE_MAX)] | None = None
 
 
+class GetValueAt(Input):
+    name: Name
+    at: Annotated[datetime, Meta(tz=True, examples=["2025-01-15T12:00:00Z"])]
+
+
+class Undo(Input):
+    name: Name
+    seq: Annotated[int, Meta(ge=1, le=VALUE_MAX)]
+
+
 class GetSessions(Input):
     name: Name
     limit: Annotated[int, Meta(ge=1, le=SESSIONS_MAX)] = 100
@@ -147,6 +157,15 @@ class HistoryItem(msgspec.Struct):
     timestamp: str
 
 
+class FullHistoryItem(HistoryItem):
+    """With everything that is known of it; `subject` is who asked for it."""
+
+    operationId: str
+    subject: str | None
+    source: Annotated[str | None, Meta(examples=["http 192.0.2.7", "ws 192.0.2.7", "ray"])]
+    reason: str | None
+
+
 class Enriched(msgspec.Struct):
     name: str
     value: int
@@ -169,6 +188,8 @@ class PolicyOutput(msgspec.Struct):
     reset_after: int | None
     reset_schedule: str | None
     reset_to: int | None
+    history_limit: int | None
+    history_max_age: int | None
     missed: Literal["once", "skip"]
 
 
@@ -186,6 +207,13 @@ class Configured(msgspec.Struct):
 class NameValue(msgspec.Struct):
     name: str
     value: int
+
+
+class ValueAt(msgspec.Struct):
+    name: str
+    at: str
+    value: int
+    operationCount: int
 
 
 class Values(msgspec.Struct):

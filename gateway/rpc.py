@@ -92,7 +92,7 @@ class Rpc:
                 raise Problem("NOT_FOUND", f"there is no procedure {request.path}")
             if procedure.local and not is_local(request.peer, request.headers):
                 raise Problem("FORBIDDEN", f"{procedure.name} is only for programs on the gateway's own machine")
-            message = self._message(procedure, _input(request, procedure, envelope, content_type), key)
+            message = self._message(procedure, _input(request, procedure, envelope, content_type), key, request.peer)
         except Problem as problem:
             _fail(problem, envelope, headers, respond)
             return
@@ -122,14 +122,17 @@ class Rpc:
             return (*JSON, (b"access-control-allow-origin", origin.encode("latin-1")), (b"vary", b"origin"))
         return JSON
 
-    def _message(self, procedure: Procedure, body: bytes, key: bytes | None) -> Operation | Query | Command:
+    def _message(
+        self, procedure: Procedure, body: bytes, key: bytes | None, peer: str | None
+    ) -> Operation | Query | Command:
         try:
             input = procedure.decode(body)
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
             raise complaint(error) from error
         message = procedure.build(input, self._ids.next() if key is None else _checked(key))
-        if key is not None and isinstance(message, Operation):
-            message.repeated = True  # Only its sender can tell whether a key was used before.
+        if isinstance(message, Operation):
+            message.source = f"http {peer}" if peer else "http"
+            message.repeated |= key is not None  # Only its sender can tell whether a key was used before.
         return message
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

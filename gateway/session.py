@@ -120,7 +120,7 @@ class Session:
 
     __slots__ = (
         "_idle", "_in_flight", "_services", "_subscriptions", "_write", "attachment", "blocked", "filters", "id",
-        "key", "name", "out", "rate",
+        "key", "name", "out", "rate", "source",
     )  # fmt: skip
 
     def __init__(
@@ -132,6 +132,7 @@ class Session:
         key: str | None = None,
         rate: float = 0,
         attachment: bytes | None = None,
+        source: str = "ws",
     ) -> None:
         self._services = services
         self._write = write  # Straight to the socket.
@@ -144,6 +145,7 @@ class Session:
         self.key = key
         self.rate = rate
         self.attachment = attachment  # Whatever the client wants others to know of it, as JSON.
+        self.source = source  # For the history of what it changes.
         self.out: list[bytes] = []
         self.blocked = False  # The socket takes no more for now.
 
@@ -277,9 +279,8 @@ class Session:
         # The length keeps "a/b" + "c" and "a" + "b/c" apart.
         id = f"ws:{len(self.key or '')}:{self.key}/{message.id}" if keyed else self._services.ids.next()
         self._in_flight += 1
-        router.submit(
-            Operation(0, name, type, amount, id, keyed, None, reason), _Answer(self, type, message.id)
-        )
+        operation = Operation(0, name, type, amount, id, keyed, None, reason, None, self.source)
+        router.submit(operation, _Answer(self, type, message.id))
 
     def answer(self, type: str, id: str | None, status: int, body: bytes) -> None:
         """The operation that was sent as message `id` is done."""

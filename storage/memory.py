@@ -126,6 +126,10 @@ class MemoryStore:
     def since(self, counter_id: int, seq: int, limit: int) -> list[OperationRecord]:
         return [row for row in self._operations.get(counter_id, ()) if row.seq > seq][:limit]
 
+    def forget(self, counter_id: int, seqs: Sequence[int]) -> None:
+        if counter_id in self._operations:
+            self._operations[counter_id] = [row for row in self._operations[counter_id] if row.seq not in set(seqs)]
+
     def due(self, steady: int, wall: int, limit: int) -> list[CounterRecord]:
         due = [row for row in self._counters.values() if row.due_at is not None and row.due_at <= steady]
         ticks = [row for row in self._counters.values() if row.tick_at is not None and row.tick_at <= wall]

@@ -67,7 +67,7 @@ RETURNING id, name, value, operation_count, epoch, created_at, updated_at, creat
 
 
 _OPERATIONS = ", ".join(
-    f"unnest(%s::{type}[])" for type in ("bigint", "bigint", "text", *["bigint"] * 4, "text", "text", "text")
+    f"unnest(%s::{type}[])" for type in ("bigint", "bigint", "text", *["bigint"] * 4, "text", "text", "text", "text")
 )
 
 
@@ -221,7 +221,7 @@ Encoder = Callable[[Any], str]
 _UNDATED: tuple[Encoder, ...] = (numbers, numbers, numbers, numbers, sparse, sparse)
 _DATED: tuple[Encoder, ...] = (*_UNDATED, sparse, sparse, sparse)
 _OPERATION: tuple[Encoder, ...] = (
-    numbers, numbers, texts, numbers, numbers, numbers, numbers, texts, texts, texts,
+    numbers, numbers, texts, numbers, numbers, numbers, numbers, texts, texts, texts, texts,
 )  # fmt: skip
 _POSTPONED: tuple[Encoder, ...] = (numbers, sparse, sparse, texts, sparse, sparse)
 

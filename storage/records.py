@@ -41,6 +41,7 @@ class OperationRecord(NamedTuple):
     operation_id: str
     actor: str | None  # Who asked for it; None when nobody said.
     reason: str | None
+    source: str | None = None  # The door it came in by, and the address behind that: "http 192.0.2.7", "ray".
 
 
 class CounterWrite(NamedTuple):

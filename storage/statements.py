@@ -17,7 +17,7 @@ from typing import Any
 
 ROWS_MAX = 128  # More in a statement is no faster, and every size is kept prepared.
 
-OPERATION_COLUMNS = "counter_id, seq, type, amount, value, previous_value, at, operation_id, actor, reason"
+OPERATION_COLUMNS = "counter_id, seq, type, amount, value, previous_value, at, operation_id, actor, reason, source"
 
 Shape = Callable[[int], str]
 
@@ -90,4 +90,4 @@ def postpone(rows: int) -> str:
 @cache
 def insert_operations(rows: int) -> str:
     """Parameters of a row: those of OperationRecord."""
-    return f"INSERT INTO operation ({OPERATION_COLUMNS}) VALUES {_values(rows, 10)}"
+    return f"INSERT INTO operation ({OPERATION_COLUMNS}) VALUES {_values(rows, 11)}"

@@ -97,6 +97,10 @@ class Store(Protocol):
         """Operations with a seq greater than `seq`, oldest first."""
         ...
 
+    def forget(self, counter_id: int, seqs: Sequence[int]) -> None:
+        """Delete these operations of a counter, and with them the memory of their ids."""
+        ...
+
     def due(self, steady: int, wall: int, limit: int) -> list[CounterRecord]:
         """Counters that are due at `steady` or whose schedule ticks at `wall`, at most `limit` of each kind.
 
@@ -253,6 +257,12 @@ class SqlStore:
     def since(self, counter_id: int, seq: int, limit: int) -> list[OperationRecord]:
         statement = select(OPERATION).where(OPERATION.c.counter_id == counter_id, OPERATION.c.seq > seq)
         return [OperationRecord(*row) for row in self._fetch(statement.order_by(OPERATION.c.seq).limit(limit))]
+
+    def forget(self, counter_id: int, seqs: Sequence[int]) -> None:
+        if seqs:
+            doomed = (OPERATION.c.counter_id == counter_id, self._database.among(OPERATION.c.seq, seqs))
+            with self._transaction():
+                self._connection.execute(OPERATION.delete().where(*doomed))
 
     def due(self, steady: int, wall: int, limit: int) -> list[CounterRecord]:
         found = []

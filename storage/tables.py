@@ -69,6 +69,7 @@ class Operation(SQLModel, table=True):
     operation_id: str = Field(sa_column=Column(Bytewise, nullable=False))
     actor: str | None = Field(default=None, sa_column=Column(Text))
     reason: str | None = Field(default=None, sa_column=Column(Text))
+    source: str | None = Field(default=None, sa_column=Column(Text))
 
 
 class Alarm(SQLModel, table=True):

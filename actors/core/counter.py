@@ -28,6 +28,7 @@ class Change(NamedTuple):
     operation_id: str
     actor: str | None
     reason: str | None
+    source: str | None = None
 
 
 class Refusal(NamedTuple):
@@ -63,12 +64,23 @@ class Counter:
         """Drop what was remembered. Call it when the changes are durable: storage remembers them from then on."""
         self._answers = {}
 
+    def recall(self, operation_id: str) -> Change | None:
+        """What an operation with this id did, if it is remembered."""
+        return self._answers.get(operation_id)
+
     def knows(self, operation_id: str) -> bool:
         """Whether an operation with this id is remembered."""
         return operation_id in self._answers
 
     def apply(
-        self, type: str, amount: int, operation_id: str, at: int, actor: str | None = None, reason: str | None = None
+        self,
+        type: str,
+        amount: int,
+        operation_id: str,
+        at: int,
+        actor: str | None = None,
+        reason: str | None = None,
+        source: str | None = None,
     ) -> Change | Refusal:
         """Apply one operation, or answer a repeated one with its first change.
 
@@ -94,19 +106,27 @@ class Counter:
         value = self._bounded(wanted)
         if isinstance(value, Refusal):
             return value
-        return self._change(type, amount, value, operation_id, at, actor, reason)
+        return self._change(type, amount, value, operation_id, at, actor, reason, source)
 
     def reset_itself(self, at: int, reason: str) -> Change:
         """Nobody has asked for it: the counter was left alone for too long, or its schedule says so."""
         return self._change("reset", 0, target(self.policy), f"{reason}:{at}:{self.seq}", at, None, reason)
 
     def _change(
-        self, type: str, amount: int, value: int, operation_id: str, at: int, actor: str | None, reason: str | None
+        self,
+        type: str,
+        amount: int,
+        value: int,
+        operation_id: str,
+        at: int,
+        actor: str | None,
+        reason: str | None,
+        source: str | None = None,
     ) -> Change:
         previous = self.value
         self.value = value
         self.seq += 1
-        change = Change(self.seq, type, amount, value, previous, at, operation_id, actor, reason)
+        change = Change(self.seq, type, amount, value, previous, at, operation_id, actor, reason, source)
         self._answers[operation_id] = change
         return change
 

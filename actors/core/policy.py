@@ -14,6 +14,9 @@ from actors.core import schedule
 VALUE_MAX = 2**53 - 1  # The largest integer that every JSON client sees exactly (JavaScript's MAX_SAFE_INTEGER).
 RESET_AFTER_MAX_S = 366 * 24 * 3600  # Who means longer than a year means a schedule, or has the wrong unit.
 
+HISTORY_LIMIT = 100_000  # Some 15 MB of a counter.
+HISTORY_MAX_AGE_S = 100 * 366 * 24 * 3600
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -26,6 +29,8 @@ class Policy:
     reset_after: int | None = None  # Seconds without an operation.
     reset_schedule: str | None = None  # See actors.core.schedule.
     reset_to: int | None = None  # What inactivity and schedule set; None: `initial`.
+    history_limit: int | None = HISTORY_LIMIT  # Operations that are kept; None: all.
+    history_max_age: int | None = None  # Seconds for which they are kept; None: for ever.
     missed: Literal["once", "skip"] = "once"  # What to do about a schedule that came while nobody could reset.
 
 
@@ -49,6 +54,10 @@ def complaint(policy: Policy) -> tuple[str, str] | None:
             return name, "must lie between minimum and maximum"
     if policy.reset_after is not None and not 1 <= policy.reset_after <= RESET_AFTER_MAX_S:
         return "reset_after", f"must lie between 1 and {RESET_AFTER_MAX_S} seconds"
+    if policy.history_limit is not None and not 1 <= policy.history_limit <= VALUE_MAX:
+        return "history_limit", f"must lie between 1 and {VALUE_MAX}, or be null"
+    if policy.history_max_age is not None and not 1 <= policy.history_max_age <= HISTORY_MAX_AGE_S:
+        return "history_max_age", f"must lie between 1 and {HISTORY_MAX_AGE_S} seconds, or be null"
     if policy.reset_schedule is not None:
         wrong = schedule.complaint(policy.reset_schedule)
         if wrong is not None:

@@ -53,7 +53,8 @@ CREATE TABLE note (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL);
 FILLED = """
 INSERT INTO counter (name, value, operation_count, epoch, created_at, updated_at, created_by, policy)
 VALUES ('votes', 1, 1, 3, 5, 7, 'ann', '{"maximum":9}'), ('claimed', 0, 0, 1, NULL, NULL, NULL, NULL);
-INSERT INTO operation VALUES (1, 1, 'increment', 1, 1, 0, 7, 'key:a', 'ann', NULL);
+INSERT INTO operation (counter_id, seq, type, amount, value, previous_value, at, operation_id, actor, reason)
+VALUES (1, 1, 'increment', 1, 1, 0, 7, 'key:a', 'ann', NULL);
 """
 EARLIER = {"0001": FIRST + FILLED, "0002": FIRST + PLACED + FILLED, "0003": FIRST + PLACED + DEADLINES + FILLED}
 

@@ -49,7 +49,7 @@ class TestOperations:
     )
     def test_what_each_does(self, value: int, type: str, amount: int, expected: int) -> None:
         one = counter(value, seq=7)
-        assert changed(one, type, amount) == (8, type, amount, expected, value, AT, "o7", None, None)
+        assert changed(one, type, amount) == (8, type, amount, expected, value, AT, "o7", None, None, None)
         assert (one.value, one.seq) == (expected, 8)
 
     def test_a_change_remembers_who_and_why(self) -> None:
