@@ -415,7 +415,7 @@ class TestHistory:
 
     def test_rows_come_back_as_they_went_in(self, store: Store) -> None:
         row = claimed(store)
-        change = OperationRecord(row.id, 1, "reset", 0, -3, 5, 1_735_689_600_000, "key:é", "ann", "schedule")
+        change = OperationRecord(row.id, 1, "reset", 0, -3, 5, 1_735_689_600_000, "key:é", "ann", "schedule", "ws ::1")
         store.commit(Commit([write(row, -3, 1)], [change]))
         assert store.history(row.id, None, 9) == store.since(row.id, 0, 9) == [change]
         assert store.latest([row.id], 9) == {row.id: [change]}
@@ -428,6 +428,33 @@ class TestHistory:
 
 def due_write(row: CounterRecord, due_at: int | None, tick_at: int | None = None, at: int | None = 1) -> Commit:
     return Commit([], deadlines=[DeadlineWrite(row.id, row.epoch, 1, 1, at, 7, due_at, tick_at)])
+
+
+class TestForgetting:
+    def test_these_operations_and_no_others(self, store: Store) -> None:
+        row, other = filled(store, "votes", 7), filled(store, "other", 3)
+        store.forget(row.id, [1, 2, 4, 99])
+        assert seqs(store.since(row.id, 0, 9)) == [3, 5, 6, 7]
+        assert seqs(store.history(row.id, None, 9)) == [7, 6, 5, 3]
+        assert seqs(store.since(other.id, 0, 9)) == [1, 2, 3]
+        assert store.find_operations([(row.id, "o1"), (row.id, "o3")]).keys() == {(row.id, "o3")}
+        assert store.read(["votes"])["votes"].seq == 7
+
+    def test_nothing_of_nobody(self, store: Store) -> None:
+        row = filled(store)
+        store.forget(row.id, [])
+        store.forget(row.id + 99, [1])
+        assert seqs(store.since(row.id, 0, 9)) == [1]
+
+    def test_it_takes_no_ownership_and_a_forgotten_id_may_be_used_again(self, store: Store) -> None:
+        row = filled(store, operations=3)
+        store.forget(row.id, [1])
+        assert store.commit(Commit([write(row, 4, 4)], [operation(row, 4, "o1")])) == frozenset()
+
+    def test_many(self, store: Store) -> None:
+        row = filled(store, operations=3_000)
+        store.forget(row.id, list(range(1, 2_901)))
+        assert seqs(store.since(row.id, 0, 999)) == list(range(2_901, 3_001))
 
 
 class TestDeadlines:

@@ -93,9 +93,31 @@ def test_history_newest_first_and_page_by_page(call: Call, counter: str) -> None
     assert [each["id"] for each in call("getHistory", name=counter)] == list(range(12, 0, -1))
     assert [each["id"] for each in call("getHistory", name=counter, limit=5)] == [12, 11, 10, 9, 8]
     assert [each["id"] for each in call("getHistory", name=counter, limit=5, before=8)] == [7, 6, 5, 4, 3]
+    call("increment", name=counter, key=f"{counter}-13")
     newest = call("getHistory", name=counter, limit=1)[0]
     assert TIMESTAMP.fullmatch(newest.pop("timestamp"))
-    assert newest == {"id": 12, "operation": "increment(1)", "previousValue": 11, "newValue": 12}
+    assert newest == {
+        "id": 13, "operation": "increment(1)", "previousValue": 12, "newValue": 13,
+        "operationId": f"key:{counter}-13", "subject": None, "source": "http 127.0.0.1", "reason": None,
+    }  # fmt: skip
+
+
+def test_an_operation_is_undone_once_and_the_past_can_be_asked_for(call: Call, counter: str) -> None:
+    first = call("increment", name=counter, amount=5)
+    call("increment", name=counter, amount=2)
+    undone = call("undo", name=counter, seq=1)
+    assert (undone["value"], undone["previousValue"], undone["metadata"]["operationCount"]) == (2, 7, 3)
+    assert call("undo", name=counter, seq=1) == undone
+    newest = call("getHistory", name=counter, limit=1)[0]
+    assert (newest["operation"], newest["operationId"], newest["reason"]) == ("decrement(5)", "undo:1", "undo 1")
+    assert call("undo", name=counter, seq=9) == (400, "COUNTER_VALIDATION_ERROR")
+    assert call("undo", name=f"{counter}-2", seq=1) == (404, "COUNTER_NOT_FOUND")
+    now = {"name": counter, "at": undone["timestamp"], "value": 2, "operationCount": 3}
+    assert call("getValueAt", name=counter, at=undone["timestamp"]) == now
+    assert call("getValueAt", name=counter, at="2020-01-01T00:00:00+01:00")["value"] == 0
+    assert call("getValueAt", name=counter, at=first["timestamp"])["value"] in (5, 7, 2)  # It has milliseconds only.
+    assert call("getValueAt", name=counter, at="yesterday") == (400, "COUNTER_VALIDATION_ERROR")
+    assert call("getValueAt", name=f"{counter}-2", at=undone["timestamp"]) == (404, "COUNTER_NOT_FOUND")
 
 
 def test_metadata_counts_operations_and_not_repetitions(call: Call, counter: str) -> None:

@@ -78,6 +78,8 @@ LEAST: dict[str, dict[str, Any]] = {
     "counter.getValue": {"name": "a"},
     "counter.getValues": {"names": ["a"]},
     "counter.getMetadata": {"name": "a"},
+    "counter.getValueAt": {"name": "a", "at": "2025-01-15T12:00:00Z"},
+    "counter.undo": {"name": "a", "seq": 1},
     "counter.getHistory": {"name": "a"},
     "counter.getSessions": {"name": "a"},
     "counter.listAll": {},
