@@ -16,7 +16,8 @@ class Operation(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
 
     tag: int  # Names the answer.
     name: str
-    type: str  # increment, decrement, setValue, reset, create, configure, sync, undo, delete, expire, setAlarm, cancelAlarm
+    # increment, decrement, setValue, reset, sync, undo, create, configure, delete, expire, setAlarm, cancelAlarm
+    type: str
     amount: int  # For setValue and sync the new value.
     id: str  # The operation id. The same id is applied once, however often it arrives.
     repeated: bool = False  # It may have been applied before: look it up. False for an id that nobody has seen yet.

@@ -279,7 +279,7 @@ class Session:
         # The length keeps "a/b" + "c" and "a" + "b/c" apart.
         id = f"ws:{len(self.key or '')}:{self.key}/{message.id}" if keyed else self._services.ids.next()
         self._in_flight += 1
-        operation = Operation(0, name, type, amount, id, keyed, None, reason, None, self.source)
+        operation = Operation(0, name, type, amount, id, keyed, None, reason, source=self.source)
         router.submit(operation, _Answer(self, type, message.id))
 
     def answer(self, type: str, id: str | None, status: int, body: bytes) -> None:

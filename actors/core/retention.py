@@ -12,7 +12,7 @@ from actors.core.policy import Policy
 
 CHOSEN_MS = 24 * 3600 * 1000  # What is promised for ids that clients chose.
 OWN_MS = 10 * 60 * 1000  # A gateway repeats its own for ten seconds, a caller over Ray for fifteen.
-CHOSEN = ("key:", "ws:", "undo:")  # How ids begin that somebody may send again whenever they like.
+CHOSEN = ("key:", "ws:", "undo:", "alarm:")  # How ids begin that somebody may send again much later.
 
 
 class Kept(NamedTuple):

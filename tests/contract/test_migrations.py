@@ -130,7 +130,7 @@ class TestRevisions:
         assert migrate(url) == (revision, schema.NEWEST)
         migrated = shape(url)
         with changing(url) as connection:
-            for table in ("counter", "operation", "note", "alembic_version"):
+            for table in [*(each.__tablename__ for each in schema.TABLES), "alembic_version"]:
                 connection.execute(text(f"DROP TABLE {table}"))
         sql.open()
         assert shape(url) == migrated

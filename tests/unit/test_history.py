@@ -41,7 +41,7 @@ class TestRetention:
     def test_what_a_policy_keeps(self, policy: Policy, seq: int, at: int, holds: bool) -> None:
         assert kept(policy, 100, NOW).holds(seq, at) == holds
 
-    @pytest.mark.parametrize("id", ["key:a", "ws:3:abc/1", "undo:7"])
+    @pytest.mark.parametrize("id", ["key:a", "ws:3:abc/1", "undo:7", "alarm:k:1"])
     def test_ids_that_somebody_chose_are_remembered_for_a_day(self, id: str) -> None:
         assert not forgettable(id, NOW - DAY, NOW)
         assert forgettable(id, NOW - DAY - 1, NOW)
