@@ -60,8 +60,8 @@ class Pressure:
         self.answered_at = now  # There was nothing to answer before.
 
     def stalled(self, now: float) -> bool:
-        """Nothing is answered any more."""
-        return now - self.answered_at > STALLED_S
+        """Nothing is answered any more, all of a sudden: one that was slow before is slow, not away."""
+        return self.limit == MOST and now - self.answered_at > STALLED_S
 
     def _look(self, now: float) -> None:
         """The end of a window: move the limit, and begin the next one."""

@@ -126,6 +126,14 @@ def test_who_answers_nothing_is_away_and_not_slow() -> None:
     assert pressure.stalled(5.0 + 1.1 * STALLED_S)
 
 
+def test_who_was_slow_before_is_not_taken_for_away() -> None:
+    host = Host(30_000)
+    host.work(90_000, 2.0)
+    assert not host.pressure.stalled(host.now + 10 * STALLED_S)
+    host.pressure.relax()
+    assert host.pressure.stalled(host.now + 10 * STALLED_S)
+
+
 def test_names_are_known_for_a_while() -> None:
     lately = Lately()
     lately.roll(0.0)
