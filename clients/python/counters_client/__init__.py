@@ -47,6 +47,7 @@ from counters_client.records import (
     DueItem,
     Enriched,
     Event,
+    FullHistoryItem,
     HistoryItem,
     Listed,
     Metadata,
@@ -57,6 +58,7 @@ from counters_client.records import (
     SessionInfo,
     Sessions,
     Synced,
+    ValueAt,
 )
 from counters_client.sync import SyncCounterClient
 from counters_client.watch import Watch
@@ -77,6 +79,7 @@ __all__ = [
     "Enriched",
     "Event",
     "Forbidden",
+    "FullHistoryItem",
     "HistoryItem",
     "Invalid",
     "LimitReached",
@@ -104,5 +107,6 @@ __all__ = [
     "Unavailable",
     "UnexpectedAnswer",
     "Unreachable",
+    "ValueAt",
     "Watch",
 ]

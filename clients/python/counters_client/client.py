@@ -24,7 +24,7 @@ from counters_client.records import (
     Described,
     DueItem,
     Enriched,
-    HistoryItem,
+    FullHistoryItem,
     Later,
     OperationType,
     Page,
@@ -33,6 +33,7 @@ from counters_client.records import (
     Position,
     Sessions,
     Synced,
+    ValueAt,
 )
 from counters_client.socket import OnState, Socket
 from counters_client.watch import Watch
@@ -184,6 +185,10 @@ class CounterClient:
         """Set the value to what it truly is, and learn the difference."""
         return await self._call("counter.sync", {"name": name, "actual": actual}, Synced, key or _new_key())
 
+    async def undo(self, name: str, seq: int) -> Enriched:
+        """Take operation `seq` of the history back, by one that does the opposite; once, however often it is asked."""
+        return await self._call("counter.undo", {"name": name, "seq": seq}, Enriched)
+
     async def delete(self, name: str, *, key: str | None = None) -> None:
         """Delete a counter. Raises NotFound when there is none."""
         await self._call("counter.delete", {"name": name}, _Success, key or _new_key())
@@ -242,10 +247,14 @@ class CounterClient:
         """What is known of a counter. Raises NotFound."""
         return await self._call("counter.getMetadata", {"name": name}, Described)
 
-    async def get_history(self, name: str, limit: int = 50, before: int | None = None) -> list[HistoryItem]:
+    async def get_history(self, name: str, limit: int = 50, before: int | None = None) -> list[FullHistoryItem]:
         """The newest operations first, at most 100; `before` is the id of the last one you have. Raises NotFound."""
         input = {"name": name, "limit": limit} | ({} if before is None else {"before": before})
-        return await self._call("counter.getHistory", input, list[HistoryItem])
+        return await self._call("counter.getHistory", input, list[FullHistoryItem])
+
+    async def get_value_at(self, name: str, at: datetime) -> ValueAt:
+        """The value at a time in the past, as far back as history is kept. `at` has a time zone."""
+        return await self._call("counter.getValueAt", {"name": name, "at": at}, ValueAt)
 
     async def get_sessions(self, name: str, limit: int = 100) -> Sessions:
         """Who listens to a counter now."""

@@ -40,6 +40,24 @@ class HistoryItem(Record, frozen=True):
     timestamp: datetime
 
 
+class FullHistoryItem(HistoryItem, frozen=True):
+    """With everything that is known of it: `subject` asked for it, `source` is where that came from."""
+
+    operation_id: str
+    subject: str | None
+    source: str | None
+    reason: str | None
+
+
+class ValueAt(Record, frozen=True):
+    """The value that a counter had at a time, and its operation count then."""
+
+    name: str
+    at: datetime
+    value: int
+    operation_count: int
+
+
 class Enriched(Record, frozen=True):
     """A counter after an operation, with its newest five operations."""
 
@@ -91,11 +109,13 @@ class PolicyChanges(TypedDict, total=False):
     reset_after: int | str | None
     reset_schedule: str | None
     reset_to: int | None
+    history_limit: int | None
+    history_max_age: int | str | None
     missed: Literal["once", "skip"]
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """The bounds of a counter, and when it is reset: `reset_after` so many seconds without use, or on a schedule."""
+    """The bounds of a counter, when it is reset, and how much of its history is kept. Times are in seconds."""
 
     minimum: int
     maximum: int | None
@@ -104,6 +124,8 @@ class Policy(msgspec.Struct, frozen=True):
     reset_after: int | None = None
     reset_schedule: str | None = None
     reset_to: int | None = None
+    history_limit: int | None = None
+    history_max_age: int | None = None
     missed: Literal["once", "skip"] = "once"
 
 

@@ -29,6 +29,8 @@ def test_every_procedure_is_a_method(name) -> None:
         (records.Metadata, protocol.Metadata),
         (records.Described, protocol.Described),
         (records.HistoryItem, protocol.HistoryItem),
+        (records.FullHistoryItem, protocol.FullHistoryItem),
+        (records.ValueAt, protocol.ValueAt),
         (records.Enriched, protocol.Enriched),
         (records.Policy, protocol.PolicyOutput),
         (records.Listed, protocol.Listed),
