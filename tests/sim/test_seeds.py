@@ -100,4 +100,4 @@ def commits_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_broken_world_is_noticed(breaks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who guards the guards."""
     breaks(monkeypatch)
-    assert any(played(seed, Plan.of_moves(seed)) for seed in range(40))
+    assert any(played(seed, Plan.of_moves(seed)) for seed in range(100))
