@@ -14,6 +14,8 @@ import time
 import urllib.request
 from collections.abc import Awaitable, Callable
 
+import pytest
+
 from tests.support.hammer import Hammer, Ledger, subscribe, until
 from tests.support.hammer_audit import audit
 from tests.support.kill import freeze
@@ -56,6 +58,7 @@ async def under_load(
     return wrong + [f"{hammer.lost} connections were lost"] * (hammer.lost > 0)
 
 
+@pytest.mark.long  # Half a minute of it is the cooling.
 def test_the_hottest_move_to_hosts_of_their_own_and_those_end_when_it_is_over() -> None:
     with Service(hosts=1, gateways=1, dedicated=2, dedicated_from=20).start() as service:
         names = ["hot-a", "hot-b"]
