@@ -40,6 +40,7 @@ TELL_AGAIN_S = 0.5
 STAND_IN_S = 0.25  # So often a host looks whether the timer has overlooked something; 30 us each time.
 OVERLOOKED_MS = 200  # The timer is ten times as quick.
 OVERLOOKED_MAX = 500
+TIMER_SILENT_S = 0.5  # One that has asked something since is there, and has much to do.
 INBOX_MAX = 20_000  # Operations waiting. Then links are not read until half of them are done.
 HEARTBEAT_S = 0.5  # Gateways give up on a silent host after three of them.
 HIBERNATE_AFTER_S = 10.0
@@ -90,6 +91,7 @@ class Host:
         self._activations: dict[str, Activation] = {}  # The longest idle first.
         self._loading: frozenset[str] = frozenset()
         self._busy: dict[str, Activation] = {}
+        self._timer_at = -TIMER_SILENT_S  # When the timer has asked something, monotonic.
         self._touched: dict[str, int | None] | None = {} if tell_touched else None
         self._attendance = Attendance()
         self._watchers: dict[str, frozenset[HostEnd]] = {}
@@ -156,6 +158,11 @@ class Host:
 
         Returns (tag, status, body) for each, in any order.
         """
+        if operations and operations[0].type in ("expire", "alarm"):
+            self._timer_at = self._clock.monotonic()
+        return await self._call(version, operations)
+
+    async def _call(self, version: int, operations: Sequence[Operation]) -> list[tuple[int, int, bytes]]:
         door = _Door(len(operations))
         self._admit(door, version, operations)
         return await door.answers
@@ -397,6 +404,8 @@ class Host:
         """
         while True:
             await asyncio.sleep(STAND_IN_S)
+            if self._clock.monotonic() < self._timer_at + TIMER_SILENT_S:
+                continue
             now = self._now()
             try:
                 rows = await self._storage.call(
@@ -484,7 +493,7 @@ class Host:
         asked = [name for name in mine if name in there or name not in asleep]
         if asked:
             expires = [Operation(tag, name, "expire", 0, "expire") for tag, name in enumerate(asked)]
-            await self.operate(self._placement.version, expires)
+            await self._call(self._placement.version, expires)
 
     async def _sessions(self, query: Query) -> tuple[int, bytes]:
         name = query.names[0]

@@ -36,8 +36,9 @@ from storage.store import Store
 from storage.thread import StorageThread
 
 LOOK_S = 0.5  # Half of the shortest period: a look finds what is due before the next one.
-PAGE = 10_000  # Deadlines held at a time: 5 MB. When more are due, they come as these are served.
-BATCH = 100  # Counters in one question to a host: what it does in 10 ms.
+PAGE = 5_000  # Deadlines held at a time. When more are due, they come as these are served.
+BATCH = 25  # Counters in one question to a host: what it does in 5 ms. Its clients wait for no longer than that.
+BACKLOG_MS = 5_000  # What is overdue by more has time: it is from before the start, or there is too much of it.
 ANSWER_S = 5.0  # A host that takes longer is asked again, or its successor is.
 
 Key = tuple[str, str]  # The name of a counter, and the id of its alarm; empty: it may have to reset itself.
@@ -86,7 +87,7 @@ class Timer:
         self._storage = StorageThread()
         self._agenda: Agenda[Key] = Agenda()
         self._alarms: dict[Key, AlarmRecord] = {}  # Those on the agenda.
-        self._queues: dict[str, deque[Key]] = {}  # What is due, by host.
+        self._queues: dict[str, deque[tuple[Key, int]]] = {}  # What is due and since when, by host.
         self._asking: dict[str, tuple[HostEntry, asyncio.Task[None]]] = {}
         self._wake = asyncio.Event()
         self._moved_on = asyncio.Event()  # Deadlines have been written that may come before the next look.
@@ -143,6 +144,8 @@ class Timer:
 
     async def _look(self) -> None:
         """Find what is due soon. What is not, because somebody has touched it, is moved on."""
+        if sum(map(len, self._queues.values())) > PAGE // 2:
+            return  # Whatever could be found is due later than all that.
         now = self._now()
         limit = PAGE + len(self._agenda)
         ahead = round(self._look_s * 2000)
@@ -200,8 +203,8 @@ class Timer:
         for id, (entry, task) in list(self._asking.items()):
             if self._owners.placement.hosts.get(id) != entry:
                 task.cancel()
-        for key in [key for queue in self._queues.values() for key in queue]:
-            self._agenda.again(key, self._clock.steady_ms())
+        for key, when in [entry for queue in self._queues.values() for entry in queue]:
+            self._agenda.again(key, when)
         self._queues.clear()
         self._wake.set()
 
@@ -209,13 +212,13 @@ class Timer:
         """Have every owner asked for what is due, a batch at a time."""
         placement = self._owners.placement
         now = self._clock.steady_ms()
-        for key in self._agenda.take(now):
+        for key, when in self._agenda.take(now):
             owner = placement.owner(key[0])
             if owner is None:
                 self._owners.dedicate(key[0])
                 self._agenda.failed(key, now, self._chance())
             else:
-                self._queues.setdefault(owner, deque()).append(key)
+                self._queues.setdefault(owner, deque()).append((key, when))
         for owner, queue in list(self._queues.items()):
             if owner not in self._asking and queue:
                 batch = [queue.popleft() for _ in range(min(len(queue), BATCH))]
@@ -223,8 +226,9 @@ class Timer:
                 task = asyncio.get_running_loop().create_task(self._ask(entry, placement.version, batch))
                 self._asking[owner] = entry, task
 
-    async def _ask(self, host: HostEntry, version: int, keys: list[Key]) -> None:
+    async def _ask(self, host: HostEntry, version: int, batch: list[tuple[Key, int]]) -> None:
         """Ask one host about some of its counters, and settle what it says."""
+        keys, since = [key for key, _ in batch], batch[0][1]
         begun, open = self._clock.monotonic(), set(keys)
         error, kept = "no answer", False
         try:
@@ -234,9 +238,8 @@ class Timer:
             done = [keys[tag] for tag, status, _ in answers if status in (Status.OK, Status.REFUSED)]
             open.difference_update(done)
             kept = any(b'"reset":false' in body for _, _, body in answers)
-            if self._queues.get(host.id):
-                # More is overdue. It takes turns with what clients want of this host, half and half.
-                await asyncio.sleep(self._clock.monotonic() - begun)
+            if self._clock.steady_ms() - since > BACKLOG_MS:
+                await asyncio.sleep(self._clock.monotonic() - begun)  # Half of the host's time is for its clients.
         except (Unavailable, TimeoutError) as failure:
             error = str(failure) or error
             log.warning("action=ask_failed host=%s counters=%d error=%s", host.id, len(keys), error)

@@ -50,13 +50,13 @@ class Agenda(Generic[Key]):
             self._known[key] = 0
             self._push(key, when)
 
-    def take(self, now: int) -> list[Key]:
-        """Everything that is due, the longest overdue first."""
+    def take(self, now: int) -> list[tuple[Key, int]]:
+        """Everything that is due, and since when; the longest overdue first."""
         taken = []
         while self._heap and self._heap[0][0] <= now:
-            key = heappop(self._heap)[2]
+            when, _, key = heappop(self._heap)
             self._known[key] += 1
-            taken.append(key)
+            taken.append((key, when))
         return taken
 
     def attempt(self, key: Key) -> int:
@@ -74,10 +74,10 @@ class Agenda(Generic[Key]):
         self._push(key, when)
         return when
 
-    def again(self, key: Key, now: int) -> None:
-        """Take it again at once; this attempt does not count."""
+    def again(self, key: Key, when: int) -> None:
+        """Take it again, due as it was; this attempt does not count."""
         self._known[key] -= 1
-        self._push(key, now)
+        self._push(key, when)
 
     def _push(self, key: Key, when: int) -> None:
         self._count += 1

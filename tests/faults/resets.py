@@ -68,7 +68,7 @@ async def run(service: Service, sizes: Sizes, verdict: Verdict) -> None:
     verdict.exactly("touched counters that were reset", len(wrong), 0)
     complain(verdict, wrong)
     await asyncio.to_thread(
-        wait_for, "the touched ones are reset, too", lambda: all_reset(service, touched), sizes.period + 15.0
+        wait_for, "the touched ones are reset, too", lambda: not armed(service, "touched"), sizes.period + 15.0
     )
     late = await asyncio.to_thread(read, service, None)
     wrong = [name for name in touched if late[name].resets != 1]
@@ -106,7 +106,7 @@ def read(service: Service, before: float | None) -> dict[str, Story]:
     """The story of every counter, from the database; without what happened later than a period after `before`."""
     stories: dict[str, Story] = {}
     until = 1 << 60 if before is None else int(before * 1000)
-    with sqlite3.connect(f"file:{service.database}?mode=ro", uri=True) as database:
+    with sqlite3.connect(f"file:{service.data_dir / 'counters.db'}?mode=ro", uri=True) as database:
         rows = database.execute(
             "SELECT name, at, reason FROM operation JOIN counter ON counter.id = counter_id ORDER BY counter_id, seq"
         )
@@ -120,9 +120,13 @@ def read(service: Service, before: float | None) -> dict[str, Story]:
     return stories
 
 
-def all_reset(service: Service, names: list[str]) -> bool:
-    stories = read(service, None)
-    return all(stories[name].resets for name in names)
+def armed(service: Service, prefix: str) -> int:
+    """How many counters of this prefix still have a reset before them."""
+    with sqlite3.connect(f"file:{service.data_dir / 'counters.db'}?mode=ro", uri=True) as database:
+        [[count]] = database.execute(
+            "SELECT count(*) FROM counter WHERE due_at IS NOT NULL AND name LIKE ?", (f"{prefix}%",)
+        )
+    return int(count)
 
 
 def judge_alone(verdict: Verdict, stories: dict[str, Story], names: list[str], period: int) -> None:

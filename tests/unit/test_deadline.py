@@ -164,25 +164,25 @@ class TestAgenda:
             agenda.put(key, when)
         assert agenda.next_at == 10
         assert agenda.take(9) == []
-        assert agenda.take(20) == ["a", "b"]
+        assert agenda.take(20) == [("a", 10), ("b", 20)]
         assert agenda.next_at == 30
 
     def test_what_was_taken_is_not_taken_again_until_it_is_done(self) -> None:
         agenda: Agenda[str] = Agenda()
         agenda.put("a", 10)
-        assert agenda.take(10) == ["a"]
+        assert agenda.take(10) == [("a", 10)]
         agenda.put("a", 10)
         assert agenda.take(99) == [] and len(agenda) == 1
         agenda.done(["a"])
         agenda.put("a", 50)
-        assert agenda.take(50) == ["a"]
+        assert agenda.take(50) == [("a", 50)]
 
     def test_what_has_failed_comes_later_and_later(self) -> None:
         agenda: Agenda[str] = Agenda()
         agenda.put("a", 0)
         now, attempts, waits = 0, [], []
         for _ in range(12):
-            assert agenda.take(now) == ["a"]
+            assert agenda.take(now) == [("a", now)]
             attempts.append(agenda.attempt("a"))
             when = agenda.failed("a", now, 1.0)
             assert agenda.take(when - 1) == []
@@ -199,4 +199,4 @@ class TestAgenda:
         agenda.put("a", 0)
         agenda.take(0)
         agenda.again("a", 0)
-        assert agenda.take(0) == ["a"] and agenda.attempt("a") == 1
+        assert agenda.take(0) == [("a", 0)] and agenda.attempt("a") == 1
