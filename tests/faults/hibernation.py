@@ -33,7 +33,7 @@ LOOK_S = 0.25
 class Sizes:
     counters: int = field(default=10_000, metadata={"help": "counters, with a socket each"})
     rounds: int = field(default=3, metadata={"help": "times that they sleep and are woken"})
-    hosts: int = field(default=2, metadata={"help": "shared hosts"})
+    hosts: int = field(default=1, metadata={"help": "shared hosts"})
     hibernate_after: float = field(default=10.0, metadata={"help": "seconds without an operation"})
 
 
