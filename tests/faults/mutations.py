@@ -47,7 +47,7 @@ MUTATIONS = (
     Mutation(
         "memory survives a failed commit",
         "actors/round.py",
-        "        for name in self._touched:\n            self._drop(name, Event.LOST)\n        self._forget()",
+        "        for name in {**self._touched, **self._moved}:\n            self._drop(name, Event.LOST)\n        self._forget()",
         "        self._forget()",
     ),
     # Only the owner writes.
@@ -57,7 +57,7 @@ MUTATIONS = (
     Mutation("the epoch does not grow", "storage/statements.py", "epoch = counter.epoch + 1", "epoch = counter.epoch"),
     Mutation(
         "operations of a fenced counter are kept",
-        "storage/store.py",
+        "storage/sqlite.py",
         "operations = [row for row in operations if row.counter_id not in fenced]",
         "pass",
     ),
