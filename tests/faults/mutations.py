@@ -47,7 +47,8 @@ MUTATIONS = (
     Mutation(
         "memory survives a failed commit",
         "actors/round.py",
-        "        for name in {**self._touched, **self._moved}:\n            self._drop(name, Event.LOST)\n        self._forget()",
+        "        for name in {**self._touched, **self._moved}:\n"
+        "            self._drop(name, Event.LOST)\n        self._forget()",
         "        self._forget()",
     ),
     # Only the owner writes.

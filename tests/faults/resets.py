@@ -3,10 +3,10 @@
     python -m tests.faults.resets
     python -m tests.faults.resets --counters 1000 --seconds 20 --kills 2
 
-Every counter has the same period. The touched half is incremented again and again; each of the others once, at a random
-moment, and left alone. Hosts and the timer are killed in turn. Then the touched ones are left alone, too, and the history
-of every counter is read from the database: whoever had no operation for a period has one reset after it, and nobody has
-any other.
+Every counter has the same period. The touched half is incremented again and again; each of the others once, at some
+moment, and left alone. Hosts and the timer are killed in turn. Then the touched ones are left alone, too, and the
+history of every counter is read from the database: whoever had no operation for a period has one reset after it, and
+nobody has any other.
 """
 
 from __future__ import annotations
@@ -50,8 +50,7 @@ async def run(service: Service, sizes: Sizes, verdict: Verdict) -> None:
     touched = [f"touched{sizes.seed}:{number}" for number in range(half)]
     alone = [f"alone{sizes.seed}:{number}" for number in range(half)]
     ledger = Ledger()
-    # Three times in a period: a touch that waits for a killed host to be replaced is still in time.
-    rate = half * 3 / sizes.period
+    rate = half * 2 / sizes.period  # Twice in a period: a touch that waits for a new host is still in time.
     steady = await Steady(service.port, ledger, touched, f"touch{sizes.seed}", rate, sizes.seed).start()
     once = Steady(service.port, ledger, alone, f"once{sizes.seed}", half / sizes.seconds, sizes.seed)
     killing = asyncio.create_task(kill(service, sizes, chance))

@@ -396,7 +396,8 @@ def played(seed: int, trace: bool = False) -> tuple[list[str], list[str]]:
         with pytest.MonkeyPatch.context() as patch:
             plan = Plan(seed)
             unit = plan.unit
-            patch.setattr(host_module, "STAND_IN_S", host_module.STAND_IN_S * unit if plan.standing_in else 1e12)
+            patch.setattr(host_module, "STAND_IN_S", host_module.STAND_IN_S * unit)
+            patch.setattr(host_module, "NOTHING_DUE_S", host_module.NOTHING_DUE_S * unit if plan.standing_in else 1e12)
             patch.setattr(host_module, "HEARTBEAT_S", host_module.HEARTBEAT_S * unit)
             patch.setattr(host_module, "AUDIT_S", host_module.AUDIT_S * unit)
             world = World(seed, trace)
