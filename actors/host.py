@@ -42,6 +42,7 @@ STAND_IN_S = 0.15  # So often a host looks whether the timer has overlooked some
 NOTHING_DUE_S = 0.5  # and so often when nothing is due within a second. It costs 0.1 ms.
 OVERLOOKED_MS = 150  # The timer is ten times as quick.
 OVERLOOKED_MAX = 500
+PLACED_MAX = 50  # Positions told in one turn of the loop: a gateway may ask for thousands, and operations would wait.
 TIMER_SILENT_S = 0.4  # One that has asked something since is there, and has much to do.
 INBOX_MAX = 20_000  # Operations waiting. Then links are not read until half of them are done.
 HEARTBEAT_S = 0.5  # Gateways give up on a silent host after three of them.
@@ -555,8 +556,10 @@ class Host:
                 await self._storage.call(self._store.claim, foreign, self._placement.version)
             states = await self._states(names)
             behind = []
-            for name, id, seq in positions:
-                state = states.get(name)
+            for number, (name, id, seq) in enumerate(positions, 1):
+                if number % PLACED_MAX == 0:
+                    await asyncio.sleep(0)
+                state = self._state(name) or states.get(name)
                 if state is not None and id == state.id and 0 <= seq < state.shown.seq:
                     behind.append((state, name, seq))
                 else:

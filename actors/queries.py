@@ -156,7 +156,7 @@ def snapshot(name: str, state: State | None, asked: int = -1) -> Position:
     """Where a counter stands, with its state as a client would be shown it; for somebody who asked for a counter id."""
     if state is None:
         never = encoding.metadata(0, name.encode(), 0, b"", b"", 0).replace(b'"createdAt":"","updatedAt":""', _NEVER)
-        return Position(name, 0, 0, encoding.snapshot(0, never, iso(0).encode()), asked)
+        return Position(name, 0, 0, encoding.snapshot(0, never, _NO_TIME), asked)
     shown = state.shown
     return Position(
         name, state.id, shown.seq, encoding.snapshot(shown.value, shown.metadata, shown.at), asked
@@ -164,6 +164,7 @@ def snapshot(name: str, state: State | None, asked: int = -1) -> Position:
 
 
 _NEVER = b'"createdAt":null,"updatedAt":null'
+_NO_TIME = iso(0).encode()
 
 
 def missed(store: Store, name: str, state: State | None, counter_id: int, seq: int) -> Burst | Position:

@@ -29,7 +29,11 @@ from gateway.session import Session
 WRITE_HIGH = 32 * 2**10  # Bytes a socket may owe. Beyond it the session lags and gets the newest state later.
 SOCKET = "counters.socket"  # Where the application finds the socket in the scope's state.
 RECONNECT_S = 5  # Clients of a gateway that stops come back spread over so many seconds.
-TURN_MAX = 64  # Messages of one socket in a turn of the loop: a flood on one is not to hold up the others.
+# What one socket may have done in a turn of the loop: a flood on it is not to hold up the others. Bytes are about what
+# messages cost, a list of a thousand names is worth fifty operations; MESSAGE_MIN is what the shortest counts for.
+TURN_MAX = 16 * 2**10
+MESSAGE_MIN = 256
+REST_S = 0.002  # Until its next turn. Without it one socket could keep a core busy, and hosts may share that core.
 GOODBYE_S = 1.0  # How long a peer may take to answer our close frame.
 
 # The library's limit for a line of the handshake is 8 KB. Ours holds an attachment in the URL, every byte escaped.
@@ -191,10 +195,10 @@ class CounterSocket(WebSocketsSansIOProtocol):
             stop = start + head + length
             if end - start < head or stop > end:
                 break
-            if not turn:
+            if turn <= 0:
                 self._later()
                 break
-            turn -= 1
+            turn -= max(length, MESSAGE_MIN)
             first = data[start]
             if first == _TEXT and self._text is None:
                 session.receive(apply_mask(data[start + head : stop], data[start + head - 4 : start + head]))
@@ -214,7 +218,7 @@ class CounterSocket(WebSocketsSansIOProtocol):
         """Let the others have their turn, and read nothing more until what is here is done."""
         self._more = True
         self.transport.pause_reading()
-        asyncio.get_running_loop().call_soon(self._go_on)
+        asyncio.get_running_loop().call_later(REST_S, self._go_on)
 
     def _go_on(self) -> None:
         self._more = False

@@ -15,7 +15,7 @@ from actors.messages import Status
 from gateway.frames import text_frame
 from gateway.keepalive import PERIOD_S, Keepalive
 from gateway.session import Services, Session
-from gateway.sockets import GOODBYE_S, TURN_MAX, CounterSocket
+from gateway.sockets import GOODBYE_S, MESSAGE_MIN, REST_S, TURN_MAX, CounterSocket
 from tests.support.clock import HandClock
 from tests.support.frames import (
     BINARY,
@@ -31,6 +31,8 @@ from tests.support.frames import (
 )
 from tests.support.loop import jumping, settle
 from tests.support.transport import RecordingTransport
+
+SHORT_MAX = TURN_MAX // MESSAGE_MIN  # Short messages of one socket in a turn.
 
 FRAME_MAX = 2_000
 
@@ -287,61 +289,71 @@ class TestMessages:
     @jumping
     async def test_what_a_client_says_twice_in_a_frame_of_its_own_is_heard_twice(self) -> None:
         line = Line().feed(client_frame(b"ping") * 500)
-        await settle()
+        await sleep(10 * REST_S)
         assert line.texts == ["pong"] * 500
         line.lose()
 
     @jumping
     async def test_a_flood_on_one_socket_does_not_hold_up_another(self) -> None:
         flood, other = Line(), Line()
-        flood.feed(client_frame(b"ping") * (3 * TURN_MAX))
-        assert (len(flood.session.heard), flood.transport.reading) == (TURN_MAX, False)
+        flood.feed(client_frame(b"ping") * (3 * SHORT_MAX))
+        assert (len(flood.session.heard), flood.transport.reading) == (SHORT_MAX, False)
         # While it waits for its next turn, nothing more is read from it.
-        await sleep(0)
-        assert len(flood.session.heard) == 2 * TURN_MAX
+        await sleep(REST_S)
+        await settle()
+        assert len(flood.session.heard) == 2 * SHORT_MAX
         other.feed(client_frame(b"ping"))
         assert other.texts == ["pong"]
-        await settle()
-        assert (len(flood.session.heard), flood.transport.reading) == (3 * TURN_MAX, True)
+        await sleep(3 * REST_S)
+        assert (len(flood.session.heard), flood.transport.reading) == (3 * SHORT_MAX, True)
         flood.feed(client_frame(b"ping"))
-        assert len(flood.session.heard) == 3 * TURN_MAX + 1
+        assert len(flood.session.heard) == 3 * SHORT_MAX + 1
         flood.lose()
         other.lose()
 
     @jumping
+    async def test_long_messages_count_for_more(self) -> None:
+        message = long_message(FRAME_MAX - 100)
+        flood = Line().feed(client_frame(message) * 20)
+        assert len(flood.session.heard) == -(-TURN_MAX // len(message))
+        await sleep(3 * REST_S)
+        assert len(flood.session.heard) == 20
+        flood.lose()
+
+    @jumping
     async def test_what_arrives_all_the_same_waits_behind_what_is_here(self) -> None:
-        line = Line().feed(client_frame(b"ping") * (TURN_MAX + 1))
+        line = Line().feed(client_frame(b"ping") * (SHORT_MAX + 1))
         line.feed(client_frame(b'{"type":"ping"}')[:5], client_frame(b'{"type":"ping"}')[5:])
-        await settle()
-        assert [text if text == "pong" else text["type"] for text in line.texts] == ["pong"] * (TURN_MAX + 2)
+        await sleep(3 * REST_S)
+        assert [text if text == "pong" else text["type"] for text in line.texts] == ["pong"] * (SHORT_MAX + 2)
         assert line.session.heard[-1] == b'{"type":"ping"}'
         line.lose()
 
     @jumping
     async def test_a_flood_from_one_who_does_not_read_goes_on_when_it_reads(self) -> None:
-        line = Line().feed(client_frame(b"ping") * (TURN_MAX + 9))
+        line = Line().feed(client_frame(b"ping") * (SHORT_MAX + 9))
         line.socket.pause_writing()
-        await settle()
-        assert len(line.session.heard) == TURN_MAX
+        await sleep(3 * REST_S)
+        assert len(line.session.heard) == SHORT_MAX
         line.socket.resume_writing()
-        assert (len(line.session.heard), line.transport.reading) == (TURN_MAX + 9, True)
+        assert (len(line.session.heard), line.transport.reading) == (SHORT_MAX + 9, True)
         line.lose()
 
     @jumping
     async def test_a_flood_is_answered_to_its_end_when_the_gateway_stops(self) -> None:
-        line = Line().feed(client_frame(b"ping") * (3 * TURN_MAX))
+        line = Line().feed(client_frame(b"ping") * (3 * SHORT_MAX))
         line.socket.shutdown()
-        await settle()
+        await sleep(3 * REST_S)
         frames = server_frames(line.written)
-        assert [frame.opcode for frame in frames] == [TEXT] * 3 * TURN_MAX + [CLOSE]
+        assert [frame.opcode for frame in frames] == [TEXT] * 3 * SHORT_MAX + [CLOSE]
         line.lose()
 
     @jumping
     async def test_a_flood_ends_with_its_socket(self) -> None:
-        line = Line().feed(client_frame(b"ping") * (3 * TURN_MAX))
+        line = Line().feed(client_frame(b"ping") * (3 * SHORT_MAX))
         line.lose()
-        await settle()
-        assert len(line.session.heard) == TURN_MAX
+        await sleep(3 * REST_S)
+        assert len(line.session.heard) == SHORT_MAX
 
 
 class TestControlFrames:
