@@ -147,6 +147,15 @@ def _hold(path: Path) -> None:
         raise CannotStart(f"another service uses {path.parent}; choose another --data-dir") from error
 
 
+# What a Ray of one machine need not do so often: half of its CPU when nothing happens.
+QUIET_RAY = {
+    "RAY_raylet_report_resources_period_milliseconds": "1000",  # To schedule on other nodes; there is none.
+    "RAY_memory_monitor_refresh_ms": "1000",  # Reads /proc for every process.
+    "RAY_metrics_report_interval_ms": "60000",  # For a dashboard.
+    "RAY_task_events_report_interval_ms": "0",
+}
+
+
 def _silence(path: Path) -> None:
     """What Ray and its libraries print goes to a file; the terminal is ours."""
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -167,6 +176,9 @@ def _ray(settings: Settings) -> Iterator[str]:
     from actors.directory import NAMESPACE
 
     local = settings.address == "local"
+    if local:
+        for name, value in QUIET_RAY.items():
+            os.environ.setdefault(name, value)
     _reach(settings.address)
     try:
         if local:

@@ -52,6 +52,10 @@ class Database(Protocol):
         """Move deadlines that are what they were."""
         ...
 
+    def any_due(self, driver: Any, steady: int, wall: int) -> bool:
+        """Whether a counter or an alarm is due: asked twice a second, and hardly ever true."""
+        ...
+
     def among(self, column: Any, values: Sequence[Any]) -> Any:
         """The condition that `column` is one of `values`."""
         ...

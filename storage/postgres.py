@@ -112,6 +112,12 @@ WITH old AS MATERIALIZED (
 UPDATE counter SET due_at = new_due, tick_at = new_tick FROM old WHERE counter.id = old.id
 """
 
+# Parameters: steady, wall. Says whether anything is due, with one look at each index.
+ANY_DUE = """
+SELECT EXISTS (SELECT FROM counter WHERE due_at <= %(steady)s) OR EXISTS (SELECT FROM counter WHERE tick_at <= %(wall)s)
+OR EXISTS (SELECT FROM alarm WHERE due_at <= %(steady)s) OR EXISTS (SELECT FROM alarm WHERE at <= %(wall)s)
+"""
+
 
 class Postgres:
     """A database on a Postgres server. Each store has one connection, and makes another when that breaks."""
@@ -160,6 +166,10 @@ class Postgres:
 
     def postpone(self, driver: psycopg.Connection[Any], postponements: Sequence[Postponement]) -> None:
         driver.execute(POSTPONE, _arrays(postponements, _POSTPONED), prepare=True)
+
+    def any_due(self, driver: psycopg.Connection[Any], steady: int, wall: int) -> bool:
+        row = driver.execute(ANY_DUE, {"steady": steady, "wall": wall}, prepare=True).fetchone()
+        return bool(row and row[0])
 
     def among(self, column: Any, values: Sequence[Any]) -> Any:
         return column == any_(bindparam(None, list(values), ARRAY(column.type)))

@@ -99,6 +99,9 @@ class Sqlite:
     def postpone(self, driver: sqlite3.Connection, postponements: Sequence[Postponement]) -> None:
         statements.run(driver, statements.postpone, postponements)
 
+    def any_due(self, driver: sqlite3.Connection, steady: int, wall: int) -> bool:
+        return bool(driver.execute(statements.ANY_DUE, (steady, wall)).fetchone()[0])
+
     def among(self, column: Any, values: Sequence[Any]) -> Any:
         # The last value is repeated until their number is a power of two: the driver keeps every text that it has seen
         # prepared, and one of a thousand values weighs 170 KB.

@@ -91,3 +91,10 @@ def postpone(rows: int) -> str:
 def insert_operations(rows: int) -> str:
     """Parameters of a row: those of OperationRecord."""
     return f"INSERT INTO operation ({OPERATION_COLUMNS}) VALUES {_values(rows, 11)}"
+
+
+# Parameters: what steady time and what wall time it is. Says whether anything is due, with one look at each index.
+ANY_DUE = (
+    "SELECT EXISTS (SELECT 1 FROM counter WHERE due_at <= ?1) OR EXISTS (SELECT 1 FROM counter WHERE tick_at <= ?2) "
+    "OR EXISTS (SELECT 1 FROM alarm WHERE due_at <= ?1) OR EXISTS (SELECT 1 FROM alarm WHERE at <= ?2)"
+)

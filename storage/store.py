@@ -265,7 +265,9 @@ class SqlStore:
                 self._connection.execute(OPERATION.delete().where(*doomed))
 
     def due(self, steady: int, wall: int, limit: int) -> list[CounterRecord]:
-        found = []
+        found: list[CounterRecord] = []
+        if not self._any_due(steady, wall):
+            return found
         for column, now in ((COUNTER.c.due_at, steady), (COUNTER.c.tick_at, wall)):
             statement = select(COUNTER).where(column.is_not(None), column <= now).order_by(column).limit(limit)
             found += [CounterRecord(*row) for row in self._fetch(statement)]
@@ -286,6 +288,8 @@ class SqlStore:
         return alarms.read_runs(self._fetch(alarms.runs(counter_id, limit)))
 
     def alarms_due(self, steady: int, wall: int, limit: int) -> list[tuple[str, AlarmRecord]]:
+        if not self._any_due(steady, wall):
+            return []
         rows = [row for query in alarms.due(steady, wall, limit) for row in self._fetch(query)]
         return [(row[0], AlarmRecord(*row[1:])) for row in rows]
 
@@ -329,6 +333,10 @@ class SqlStore:
             yield
         except self._database.errors as error:
             raise StorageUnavailable(said(error)) from error
+
+    def _any_due(self, steady: int, wall: int) -> bool:
+        with self._reached():
+            return self._database.any_due(self._driver, steady, wall)
 
     def _fetch_in(self, statement: Any, column: Any, values: Sequence[Any]) -> list[Any]:
         """Rows whose `column` is one of `values`, however many those are."""
