@@ -4,6 +4,7 @@ Read in this order:
     core/       the rules: pure, no waiting, no clock
     messages    what crosses a link
     activation  one counter in memory, and the bytes that are shown of it
+    members     who is known to like what
     round       what a host does with a batch: prepare, apply, commit, encode, settle
     host        the loop around the rounds; ordinary Python
     queries     questions that wake nobody

@@ -13,9 +13,10 @@ import msgspec
 
 from actors import encoding
 from actors.clock import iso
-from actors.core.counter import Change, Counter
+from actors.core.counter import Change
 from actors.core.deadline import NEVER, Deadlines, Moment, armed, deadlines, resets_at
 from actors.core.lifecycle import Event, State, after
+from actors.core.likes import counter_of
 from actors.core.policy import Policies, Policy
 from storage.records import CounterRecord, CounterWrite, DeadlineWrite, OperationRecord
 
@@ -59,7 +60,7 @@ class Activation:
         self.name = row.name
         self.epoch = row.epoch
         self.created_at = b"" if row.created_at is None else iso(row.created_at).encode()
-        self.counter = Counter(policy.initial if born else row.value, row.seq, policy)
+        self.counter = counter_of(policy.initial if born else row.value, row.seq, policy)
         self.state = after(State.LOADING, Event.LOADED)
         self.awake_since = at
         self.touched_at = now  # The host's monotonic time of the last operation, or of being loaded.

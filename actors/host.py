@@ -26,6 +26,7 @@ from actors.core.lifecycle import Event
 from actors.core.lifecycle import State as Life
 from actors.core.policy import Policies
 from actors.link import HostEnd
+from actors.members import Members
 from actors.messages import Attending, Burst, Operate, Operation, Query, Status, Unwatch, Watch
 from actors.placement import Placement
 from actors.queries import State
@@ -92,6 +93,7 @@ class Host:
         self._rest = asyncio.Event()  # Nothing is left to do.
         self._early: list[tuple[Answerer, Operation]] = []  # Ours by a table that we have not seen yet.
         self._activations: dict[str, Activation] = {}  # The longest idle first.
+        self._members = Members()
         self._loading: frozenset[str] = frozenset()
         self._busy: dict[str, Activation] = {}
         self._timer_at = -TIMER_SILENT_S  # When the timer has asked something, monotonic.
@@ -284,7 +286,7 @@ class Host:
             if version == self._placement.version:  # Else a newer table has come meanwhile, and may give them to us.
                 self._lose(prepared.refused)
             calls = self._send_on(calls, prepared.refused)
-        round = Round(self._activations, prepared, self._now(), self._policies)
+        round = Round(self._activations, prepared, self._now(), self._policies, self._members)
         round.apply(calls)
         commit, judged = round.commit(), round.judged
         pending = None
@@ -360,21 +362,34 @@ class Host:
         activations = self._activations
         missing = frozenset([operation.name for _, operation in calls if operation.name not in activations])
         doubtful = [(operation.name, operation.id) for _, operation in calls if operation.repeated]
-        alarmed = [operation.name for _, operation in calls if operation.alarm is not None]
-        if not missing and not doubtful and not alarmed:
+        special = [each for _, each in calls if each.alarm is not None or each.member is not None]
+        alarmed = [each.name for each in special if each.alarm is not None]
+        likes = {(each.name, each.member) for each in special if each.member is not None}
+        liking = [each for each in likes if not self._knows(*each)]
+        if not missing and not doubtful and not alarmed and not liking:
             return None
-        ids = {name: activations[name].id for name in (*(n for n, _ in doubtful), *alarmed) if name in activations}
+        named = (*(name for name, _ in doubtful), *alarmed, *(name for name, _ in liking))
+        ids = {name: activations[name].id for name in named if name in activations}
         self._loading = missing
         try:
             prepared = await self._storage.call(
-                prepare, self._store, self._placement.version, list(missing), doubtful, ids, alarmed
+                prepare, self._store, self._placement.version, list(missing), doubtful, ids, alarmed, liking
             )
         finally:
             self._loading = frozenset()
         at, now = self._clock.now_ms(), self._clock.monotonic()
         for row in prepared.rows:
             activations[row.name] = Activation(row, prepared.latest.get(row.id, ()), at, now, self._policies)
+        for name, member in liking:
+            mine = activations.get(name)
+            if mine is not None:
+                self._members.set(mine.id, mine.epoch, member, (mine.id, member) in prepared.members)
         return prepared
+
+    def _knows(self, name: str, member: str) -> bool:
+        """Whether it is known if `member` likes a counter."""
+        mine = self._activations.get(name)
+        return mine is not None and self._members.find(mine.id, mine.epoch, member) is not None
 
     async def _audit(self) -> None:
         """See now and then whether what is resident is still ours.

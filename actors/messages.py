@@ -17,15 +17,17 @@ class Operation(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
     tag: int  # Names the answer.
     name: str
     # increment, decrement, setValue, reset, sync, undo, create, configure, delete, expire, setAlarm, cancelAlarm
+    # like.toggle, like.add, like.remove
     type: str
     amount: int  # For setValue and sync the new value.
     id: str  # The operation id. The same id is applied once, however often it arrives.
     repeated: bool = False  # It may have been applied before: look it up. False for an id that nobody has seen yet.
     actor: str | None = None
     reason: str | None = None
-    policy: dict[str, int | str | None] | None = None
+    policy: dict[str, int | bool | str | None] | None = None
     alarm: dict[str, int | str | None] | None = None  # id, type, amount, at or every; for setAlarm and cancelAlarm.
     source: str | None = None  # Where it came from, for the history: "http 192.0.2.7".
+    member: str | None = None  # Whose like it is.
 
 
 class Status(IntEnum):
@@ -55,7 +57,8 @@ class Query(msgspec.Struct, tag=3, array_like=True, omit_defaults=True):
     """A question that changes nothing and wakes nobody."""
 
     tag: int
-    kind: str  # value, values, metadata, history, valueAt, page, snapshot, missed, sessions, awake, alarms, due
+    kind: str  # value, values, metadata, history, valueAt, page, snapshot, missed, sessions, awake, alarms, due;
+    # count, counts, status, statuses (text: the member), members
     names: list[str]
     limit: int = 0
     before: int | None = None

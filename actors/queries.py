@@ -21,6 +21,8 @@ from storage.store import Store
 
 MISSED_MAX = 1_000  # Events replayed to a subscriber that was away. Beyond it the newest state says more, sooner.
 
+LIKES = frozenset({"count", "counts", "status", "statuses", "members"})
+
 Answer = tuple[int, bytes]
 
 
@@ -49,6 +51,8 @@ def answer(
         return Status.OK, _page(store, query)
     if query.kind == "due":
         return Status.OK, _json(upcoming.due(store, policies, now, query.limit))
+    if query.kind in LIKES:
+        return Status.OK, _json(likes(store, query))
     if query.kind in ("history", "valueAt"):
         row = store.read(query.names).get(query.names[0])
         if row is None:
@@ -84,6 +88,29 @@ def answer(
         return Status.REFUSED, not_found(name)
     assert query.kind == "metadata", query.kind
     return Status.OK, encoding.described(state.shown.metadata, _json(state.policy), state.resets_at)
+
+
+def likes(store: Store, query: Query) -> dict[str, Any]:
+    """What is known of likes. From storage, always: what somebody was told they see everywhere, at once."""
+    rows = store.read(query.names)
+    if query.kind in ("count", "counts"):
+        counts = {name: rows[name].value if name in rows else 0 for name in query.names}
+        return {"counts": counts} if query.kind == "counts" else _only("count", counts)
+    if query.kind in ("status", "statuses"):
+        there = store.memberships([(row.id, query.text) for row in rows.values()])
+        liked = {name: name in rows and (rows[name].id, query.text) in there for name in query.names}
+        return {"statuses": liked} if query.kind == "statuses" else _only("isLiked", liked)
+    name = query.names[0]
+    members = store.members(rows[name].id, query.text, query.limit) if name in rows else []
+    page: dict[str, Any] = {"name": name, "members": [{"member": m, "since": iso(at)} for _, m, at in members]}
+    if len(members) == query.limit:
+        page["cursor"] = members[-1].member
+    return page
+
+
+def _only(field: str, found: Mapping[str, Any]) -> dict[str, Any]:
+    [(name, value)] = found.items()
+    return {"name": name, field: value}
 
 
 def _history(store: Store, query: Query, row: CounterRecord, keeps: Kept) -> Answer:
@@ -155,15 +182,13 @@ def _page(store: Store, query: Query) -> bytes:
 def snapshot(name: str, state: State | None, asked: int = -1) -> Position:
     """Where a counter stands, with its state as a client would be shown it; for somebody who asked for a counter id."""
     if state is None:
-        never = encoding.metadata(0, name.encode(), 0, b"", b"", 0).replace(b'"createdAt":"","updatedAt":""', _NEVER)
-        return Position(name, 0, 0, encoding.snapshot(0, never, _NO_TIME), asked)
+        return Position(name, 0, 0, encoding.snapshot(0, encoding.never(name.encode()), _NO_TIME), asked)
     shown = state.shown
     return Position(
         name, state.id, shown.seq, encoding.snapshot(shown.value, shown.metadata, shown.at), asked
     )
 
 
-_NEVER = b'"createdAt":null,"updatedAt":null'
 _NO_TIME = iso(0).encode()
 
 
@@ -187,7 +212,7 @@ def _events(name: str, state: State, rows: Iterable[OperationRecord]) -> Iterabl
         at = iso(row.at).encode()
         metadata = encoding.metadata(row.counter_id, encoded, row.value, state.created_at, at, row.seq)
         reason = row.reason or ("manual" if row.type == "reset" else None)
-        yield encoding.event(row.type, row.value, row.previous_value, metadata, at, reason)
+        yield encoding.event(row.type, row.value, row.previous_value, metadata, at, reason, row.actor)
 
 
 def _json(value: object) -> bytes:

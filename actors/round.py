@@ -24,7 +24,9 @@ from actors.core import alarm
 from actors.core.counter import ANOTHER_OPERATION, Change, Refusal
 from actors.core.deadline import Deadlines, Moment, verdict
 from actors.core.lifecycle import Event
+from actors.core.likes import ADD, NOT_LIKES, TOGGLE, TYPES, LikeCounter, Unchanged, counter_of
 from actors.core.policy import FIELDS, Policies, complaint
+from actors.members import Members
 from actors.messages import Burst, Operation, Status
 from actors.upcoming import alarm_at
 from storage.records import (
@@ -35,11 +37,13 @@ from storage.records import (
     CounterRecord,
     CounterWrite,
     DeadlineWrite,
+    MemberRecord,
     OperationRecord,
     PolicyWrite,
 )
 from storage.store import DELETION, Store
 
+_BRIEF = frozenset({"sync", "expire", *TYPES})
 UNDO = "undo:"  # How the id of an undoing begins; the seq follows.
 
 
@@ -52,6 +56,7 @@ class Answerer(Protocol):
 
 
 Call = tuple[Answerer, Operation]
+Outcome = Change | Unchanged | Refusal | bytes
 
 
 class Prepared(NamedTuple):
@@ -64,6 +69,7 @@ class Prepared(NamedTuple):
     deletions: set[tuple[str, str]]  # (name, id) of deletions that were done before.
     alarms: dict[int, dict[str, AlarmRecord]]  # Counter id → its alarms, of those that were asked for.
     undone: dict[tuple[str, str], OperationRecord]  # (name, id of the undoing) → the operation that is to be undone.
+    members: set[tuple[int, str]]  # (counter id, member) of those among the liking who are members.
 
 
 def prepare(
@@ -73,11 +79,13 @@ def prepare(
     doubtful: list[tuple[str, str]],
     ids: dict[str, int],
     alarmed: Sequence[str] = (),
+    liking: Sequence[tuple[str, str]] = (),
 ) -> Prepared:
     """Claim and load `missing` counters; find which of the `doubtful` operations (name, id) were applied before.
 
     `version` is that of the table by which they are ours; what was claimed by a newer one is not in the rows returned.
-    `ids` are the counter ids of those names that are resident. `alarmed` are names whose alarms are wanted.
+    `ids` are the counter ids of those names that are resident. `alarmed` are names whose alarms are wanted, `liking`
+    (name, member) those of whom it is to be known whether they are members.
     """
     rows = store.claim(missing, version) if missing else []
     old = [row.id for row in rows if row.seq]
@@ -100,7 +108,8 @@ def prepare(
     deletions = store.find_deletions([id for _, id in doubtful]) if doubtful else set()
     refused = frozenset(missing) - {row.name for row in rows} if len(rows) < len(missing) else frozenset[str]()
     alarms = {ids[name]: {each.id: each for each in store.alarms(ids[name])} for name in alarmed if name in ids}
-    return Prepared(rows, refused, latest, repeats, deletions, alarms, undone)
+    members = store.memberships([(ids[name], member) for name, member in liking if name in ids])
+    return Prepared(rows, refused, latest, repeats, deletions, alarms, undone, members)
 
 
 def conclude(store: Store, commit: Commit | None, others: list[tuple[int, int]]) -> frozenset[int]:
@@ -129,9 +138,15 @@ class Round:
     """The state of one round."""
 
     def __init__(
-        self, activations: dict[str, Activation], prepared: Prepared | None, now: Moment, policies: Policies
+        self,
+        activations: dict[str, Activation],
+        prepared: Prepared | None,
+        now: Moment,
+        policies: Policies,
+        members: Members,
     ) -> None:
         self._activations = activations
+        self._members = members  # It knows all that this round asks for, and is told of what changes.
         self._now = now
         self._rules = policies
         self._repeats = prepared.repeats if prepared else {}
@@ -139,7 +154,7 @@ class Round:
         self._undone = prepared.undone if prepared else {}
         self._at = now.wall
         self._at_iso = iso(now.wall).encode()
-        self._outcomes: list[tuple[Answerer, Operation, Activation, Change | Refusal | bytes, bool]] = []
+        self._outcomes: list[tuple[Answerer, Operation, Activation, Outcome, bool]] = []
         self._touched: dict[str, Activation] = {}
         self._judged: dict[str, Activation] = {}  # Something is said of them that is not a change.
         self._moved: dict[str, Activation] = {}  # Their deadlines have to be looked at.
@@ -150,7 +165,11 @@ class Round:
         self._set: list[AlarmRecord] = []
         self._cancelled: list[tuple[int, str]] = []
         self._steps: list[AlarmStep] = []
+        self._joined: dict[tuple[int, str], MemberRecord] = {}
+        self._left: dict[tuple[int, str], None] = {}
+        self._cleared: dict[str, int] = {}  # Counters that all members leave: name → id.
         self._ended: dict[str, Activation] = {}
+        self._closed: set[str] = set()  # Operations of these wait for the next round.
         self._metadata: dict[str, bytes] = {}
         self._answers: dict[tuple[str, int], bytes] = {}
         self._bursts: dict[str, Burst] = {}
@@ -159,12 +178,15 @@ class Round:
         self.begun: list[str] = []  # Counters made with another value than the 0 that they had for everybody before.
 
     def apply(self, calls: Sequence[Call]) -> None:
-        """Apply all operations in order. Those behind a deletion of their counter wait for the next round."""
+        """Apply all operations in order.
+
+        Those behind the deletion of their counter, or behind a reset of its likes, wait for the next round.
+        """
         at = self._at
         outcomes = self._outcomes
         for answerer, operation in calls:
             name = operation.name
-            if name in self._ended:
+            if name in self._closed:
                 self.deferred.append((answerer, operation))
                 continue
             activation = self._activations[name]
@@ -173,12 +195,15 @@ class Round:
                 self._recall(activation, operation)
             seq = counter.seq
             kind = operation.type
-            if kind in ("increment", "decrement", "setValue", "reset"):
-                outcome: Change | Refusal | bytes = counter.apply(
+            if kind in ("increment", "decrement", "setValue"):
+                outcome: Outcome = counter.apply(
                     kind, operation.amount, operation.id, at, operation.actor, operation.reason, operation.source
                 )
             else:
                 outcome = self._apply_rare(activation, operation)
+                counter = activation.counter  # It may have become one of likes.
+                if counter.seq != seq and isinstance(counter, LikeCounter):
+                    self._note_members(activation, outcome)
             fresh = counter.seq != seq
             if fresh:
                 self._touched[name] = activation
@@ -195,12 +220,15 @@ class Round:
             activation.counter.remember(Change(*rows[0][1:]))
             self._recalled.append(activation)
 
-    def _apply_rare(self, activation: Activation, operation: Operation) -> Change | Refusal | bytes:
-        if operation.type == "sync":
-            reason = operation.reason or "sync"
+    def _apply_rare(self, activation: Activation, operation: Operation) -> Outcome:
+        if operation.type in ("reset", "sync"):
+            sync = operation.type == "sync"
+            type, reason = ("setValue", operation.reason or "sync") if sync else ("reset", operation.reason)
             return activation.counter.apply(
-                "setValue", operation.amount, operation.id, self._at, operation.actor, reason, operation.source
+                type, operation.amount, operation.id, self._at, operation.actor, reason, operation.source
             )
+        if operation.type in TYPES:
+            return self._like(activation, operation)
         if operation.type == "undo":
             return self._undo(activation, operation)
         if operation.type == "delete":
@@ -215,13 +243,52 @@ class Round:
             return self._cancel_alarm(activation, operation)
         return self._configure(activation, operation)
 
+    def _like(self, activation: Activation, operation: Operation) -> Change | Unchanged | Refusal:
+        member = operation.member or ""
+        there = self._members.find(activation.id, activation.epoch, member)
+        assert there is not None, "the host has asked"
+        counter = activation.counter
+        if not isinstance(counter, LikeCounter):
+            if self._exists(activation) and (counter.seq or counter.value):
+                return NOT_LIKES
+            if operation.type not in (TOGGLE, ADD):
+                return Unchanged(0, False)
+            refused = self._become(activation, {"likes": True})
+            if refused is not None:
+                return refused
+            counter = activation.counter
+        assert isinstance(counter, LikeCounter)
+        return counter.like(operation.type, member, there, operation.id, self._at, operation.source)
+
+    def _note_members(self, activation: Activation, outcome: Outcome) -> None:
+        """Its value has changed, and so have its members."""
+        assert isinstance(outcome, Change)
+        id, member = activation.id, outcome.actor or ""
+        key = id, member
+        if outcome.type == "reset":
+            # Whoever comes behind waits, because storage takes all of them away at once.
+            self._closed.add(activation.name)
+            self._cleared[activation.name] = id
+            self._members.forget(id)
+            self._joined = {key: row for key, row in self._joined.items() if key[0] != id}
+            self._left = {key: None for key in self._left if key[0] != id}
+            return
+        joins = outcome.type == "increment"
+        self._members.set(id, activation.epoch, member, joins)
+        if joins and key in self._left:
+            del self._left[key]
+        elif joins:
+            self._joined[key] = MemberRecord(id, member, self._at)
+        elif self._joined.pop(key, None) is None:
+            self._left[key] = None
+
     def _undo(self, activation: Activation, operation: Operation) -> Change | Refusal:
         """Do the opposite of an operation, as far as the policy lets it; once for each."""
         counter, seq = activation.counter, operation.amount
         done = counter.recall(operation.id)
         if done is not None:
             return done
-        if not activation.created_at and activation.name not in self._touched:
+        if not self._exists(activation):
             return Refusal("COUNTER_NOT_FOUND", f"there is no counter {activation.name}")
         if seq > counter.seq:
             return Refusal("COUNTER_VALIDATION_ERROR", f"seq: there is no operation {seq}", "seq")
@@ -240,11 +307,12 @@ class Round:
         name = activation.name
         if (name, operation.id) in self._deletions:  # Done before; whoever has begun anew meanwhile is spared.
             return _success(name)
-        if not activation.created_at and name not in self._touched:
+        if not self._exists(activation):
             return Refusal("COUNTER_NOT_FOUND", f"there is no counter {name}")
         if activation.counter.knows(operation.id):
             return ANOTHER_OPERATION
         self._touched[name] = self._ended[name] = activation
+        self._closed.add(name)
         self._operations.append(
             OperationRecord(
                 counter_id=activation.id,
@@ -265,7 +333,7 @@ class Round:
     def _expire(self, activation: Activation) -> Change | bytes:
         """Somebody thinks that its time has come. We are the one who knows."""
         counter = activation.counter
-        if not activation.created_at and activation.name not in self._touched:
+        if not self._exists(activation):
             return encoding.expired(False, 0)
         self._moved[activation.name] = activation
         due_at, tick_at = activation.deadlines
@@ -312,9 +380,12 @@ class Round:
         self._moved[activation.name] = activation
         return outcome
 
+    def _exists(self, activation: Activation) -> bool:
+        return bool(activation.created_at) or activation.name in self._touched
+
     def _begin(self, activation: Activation) -> None:
         """See to it that the counter exists."""
-        if activation.created_at or activation.name in self._touched:
+        if self._exists(activation):
             return
         self._touched[activation.name] = activation
         activation.idle_since = self._now.steady
@@ -331,26 +402,38 @@ class Round:
         return _success(activation.name, cancelled=cancelled)
 
     def _configure(self, activation: Activation, operation: Operation) -> Refusal | bytes:
-        counter = activation.counter
-        exists = bool(activation.created_at) or activation.name in self._touched
         create = operation.type == "create"
-        if create and exists:
+        if create and self._exists(activation):
             return _success(activation.name)
-        own = _with(activation.own, operation.policy or {})
+        refused = self._become(activation, operation.policy or {}, operation.actor if create else None)
+        if refused is not None:
+            return refused
+        return _success(activation.name) if create else _success(activation.name, policy=activation.counter.policy)
+
+    def _become(
+        self, activation: Activation, changes: dict[str, Any], created_by: str | None = None
+    ) -> Refusal | None:
+        """Change what a counter says of its policy, and see to it that it exists."""
+        counter, exists = activation.counter, self._exists(activation)
+        own = _with(activation.own, changes)
         wanted = self._rules.of(activation.name, own)
         wrong = complaint(wanted)
+        if wrong is None and wanted.likes != counter.policy.likes and exists and (counter.seq or counter.value):
+            wrong = "likes", "what a counter counts is said before it counts"
         if wrong is not None:
             return Refusal("COUNTER_VALIDATION_ERROR", wrong[1], f"policy.{wrong[0]}")
+        if wanted.reset_schedule != counter.policy.reset_schedule:
+            activation.deadlines = Deadlines(activation.deadlines.due_at)  # The new one begins now.
+        if wanted.likes != counter.policy.likes:
+            counter = activation.counter = counter_of(counter.value, counter.seq, wanted)
         if not exists:
             counter.value = wanted.initial
             self._begin(activation)
-        if wanted.reset_schedule != counter.policy.reset_schedule:
-            activation.deadlines = Deadlines(activation.deadlines.due_at)  # The new one begins now.
         counter.policy = wanted
         activation.own = msgspec.json.encode(own).decode() if own else None
         self._touched[activation.name] = self._moved[activation.name] = activation
-        self._policies.append(PolicyWrite(activation.id, activation.own, operation.actor if create else None))
-        return _success(activation.name) if create else _success(activation.name, policy=wanted)
+        self._policies.append(PolicyWrite(activation.id, activation.own, created_by))
+        return None
 
     def commit(self) -> Commit | None:
         """What has to be durable before anything of this round may leave; None: nothing changed."""
@@ -367,9 +450,11 @@ class Round:
             if name not in self._touched:
                 deadlines.append(activation.write_deadlines(None, self._now))
         ended = [activation.id for activation in self._ended.values()]
+        joined, left, cleared = [*self._joined.values()], [*self._left], [*self._cleared.values()]
         return Commit(
-            counters, self._operations, self._policies, ended, deadlines, self._set, self._cancelled, self._steps
-        )
+            counters, self._operations, self._policies, ended, deadlines, self._set, self._cancelled, self._steps,
+            joined, left, cleared,
+        )  # fmt: skip
 
     @property
     def touched(self) -> list[str]:
@@ -397,18 +482,16 @@ class Round:
             elif isinstance(outcome, Refusal):
                 missing = outcome.code == "COUNTER_NOT_FOUND"
                 status, body = Status.REFUSED, not_found(operation.name) if missing else refusal(*outcome)
+            elif isinstance(outcome, Unchanged):
+                body = self._encode_unchanged(activation, outcome)
             elif fresh:
                 body = self._encode_fresh(activation, outcome, at, operation.name in watched)
             else:
                 body = self._answers.get((outcome.operation_id, activation.id)) or self._encode_repeat(
                     activation, operation, outcome
                 )
-            if isinstance(outcome, Change) and operation.type in ("sync", "expire"):
-                body = (
-                    encoding.synced(outcome.previous_value, outcome.value)
-                    if operation.type == "sync"
-                    else encoding.expired(True, outcome.value)
-                )
+            if isinstance(outcome, Change) and operation.type in _BRIEF:
+                body = self._encode_brief(activation, operation.type, outcome)
             self._ready.append((answerer, operation.tag, status, body, activation))
         for activation in self._ended.values():
             if activation.name in watched:
@@ -422,7 +505,9 @@ class Round:
             reason = change.reason
             if reason is None and change.type == "reset":
                 reason = "manual"
-            event = encoding.event(change.type, change.value, change.previous_value, metadata, at, reason)
+            event = encoding.event(
+                change.type, change.value, change.previous_value, metadata, at, reason, change.actor
+            )
             self._add_event(activation, change.seq, change.type, event)
         return body
 
@@ -433,6 +518,23 @@ class Round:
         name = activation.name.encode()
         metadata = encoding.metadata(activation.id, name, change.value, activation.created_at, at, change.seq)
         return encoding.result(name, change.value, change.previous_value, metadata, map(item, rows), at)
+
+    def _encode_brief(self, activation: Activation, type: str, change: Change) -> bytes:
+        """What is answered to operations whose answer is not enriched."""
+        if type == "sync":
+            return encoding.synced(change.previous_value, change.value)
+        if type == "expire":
+            return encoding.expired(True, change.value)
+        at, name = iso(change.at).encode(), activation.name.encode()
+        metadata = encoding.metadata(activation.id, name, change.value, activation.created_at, at, change.seq)
+        return encoding.liked(name, change.value, change.type == "increment", metadata)
+
+    def _encode_unchanged(self, activation: Activation, outcome: Unchanged) -> bytes:
+        name, shown = activation.name.encode(), activation.shown
+        metadata = self._metadata.get(activation.name) or (
+            encoding.never(name) if shown is None else shown.metadata
+        )
+        return encoding.liked(name, outcome.value, outcome.liked, metadata)
 
     def _encode_end(self, activation: Activation, at: bytes) -> None:
         """A deleted counter reads 0 from now on, and its subscribers are told so. It is the last event of its life."""

@@ -541,6 +541,7 @@ def coalesce(newest: bytes, first: bytes | None, operations: int) -> bytes:
         if first is not None:
             event["previousValue"] = msgspec.json.decode(first).get("previousValue", event.get("previousValue"))
         event["operations"] = operations
+        event.pop("member", None)  # The likes of others are in it.
         newest = msgspec.json.encode(event)
     return newest
 

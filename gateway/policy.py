@@ -31,6 +31,7 @@ class PolicyInput(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True
     history_limit: Annotated[int, Meta(ge=1, le=VALUE_MAX)] | UnsetType | None = UNSET
     history_max_age: Seconds | UnsetType | None = UNSET
     missed: Literal["once", "skip"] | UnsetType = UNSET
+    likes: bool | UnsetType = UNSET
 
 
 def said(policy: PolicyInput) -> dict[str, Any]:
@@ -44,6 +45,8 @@ def said(policy: PolicyInput) -> dict[str, Any]:
 
 def from_table(table: Mapping[str, Any]) -> dict[str, Any]:
     """A policy from a configuration file. Raises ValueError."""
+    if "likes" in table:
+        raise ValueError("likes: only a counter itself can say that it counts likes")
     return said(msgspec.convert(dict(table), PolicyInput))  # msgspec's errors are ValueErrors.
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from actors.core import likes
 from actors.messages import Operation, Query
 from gateway import protocol as wire
 
@@ -47,7 +48,7 @@ def _procedure(
     errors: tuple[str, ...] = (),
     room: str = "counter",
 ) -> Procedure:
-    changes = not name.startswith(("get", "list", "ps"))
+    changes = not name.startswith(("get", "is", "list", "members", "ps"))
     decode: Decoder = msgspec.json.Decoder(input).decode
     return Procedure(f"{room}.{name}", summary, input, output, build, decode, errors, changes, room == "admin")
 
@@ -55,6 +56,11 @@ def _procedure(
 _LIMITS = ("OUT_OF_RANGE", "LIMIT_REACHED")
 _MISSING = ("COUNTER_NOT_FOUND",)
 _KEPT = (*_MISSING, "HISTORY_NOT_KEPT")
+
+
+def _like(type: str) -> Callable[[Any, str], Operation]:
+    return lambda i, id: _operation(type, i, id, member=i.member)
+
 
 _ALL = (
     _procedure(
@@ -137,6 +143,35 @@ _ALL = (
     _procedure(
         "delete", wire.Named, wire.Success, "Remove a counter and its history",
         lambda i, id: _operation("delete", i, id), _MISSING,
+    ),
+    _procedure(
+        "toggle", wire.Like, wire.Liked, "Like, or take it back", _like(likes.TOGGLE), ("LIMIT_REACHED",), "like",
+    ),
+    _procedure(
+        "add", wire.Like, wire.Liked, "Like, unless it is liked already", _like(likes.ADD), ("LIMIT_REACHED",), "like",
+    ),
+    _procedure(
+        "remove", wire.Like, wire.Liked, "Take a like back, if there is one", _like(likes.REMOVE), room="like",
+    ),
+    _procedure(
+        "isLiked", wire.Like, wire.IsLiked, "Whether a member likes something",
+        lambda i, id: Query(0, "status", [i.name], text=i.member), room="like",
+    ),
+    _procedure(
+        "getCount", wire.Named, wire.NameCount, "How many like something",
+        lambda i, id: Query(0, "count", [i.name]), room="like",
+    ),
+    _procedure(
+        "getCounts", wire.GetCounts, wire.Counts, "How many like each of these",
+        lambda i, id: Query(0, "counts", i.names), room="like",
+    ),
+    _procedure(
+        "getStatuses", wire.GetStatuses, wire.Statuses, "Which of these a member likes",
+        lambda i, id: Query(0, "statuses", i.names, text=i.member), room="like",
+    ),
+    _procedure(
+        "members", wire.ListMembers, wire.Members, "Who likes something, by name",
+        lambda i, id: Query(0, "members", [i.name], i.limit, text=i.cursor or ""), room="like",
     ),
     _procedure(
         "ps", wire.Nothing, wire.Awake, "The counters that are awake, and in which hosts",

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from actors.core.likes import MEMBER_MAX, MEMBER_PATTERN
 from actors.core.name import PATTERN
 from actors.core.policy import VALUE_MAX
 from gateway.config import HOSTS_MAX
@@ -25,9 +26,15 @@ SESSIONS_MAX = 1_000
 KEY_MAX = 200
 ATTACHMENT_MAX = 16 * 2**10  # Bytes of JSON that a session may carry.
 NAME_RULE = "1 to 100 letters, digits and _ - . :"
+MEMBER_RULE = f"1 to {MEMBER_MAX} characters, none of them a control character or a line end"
 
 Name = Annotated[str, Meta(pattern=PATTERN, min_length=1, max_length=100, description="1-100 of A-Z a-z 0-9 _ - . :")]
 Amount = Annotated[int, Meta(ge=1, le=VALUE_MAX)]
+
+Member = Annotated[
+    str, Meta(pattern=MEMBER_PATTERN, min_length=1, max_length=MEMBER_MAX, description=MEMBER_RULE, examples=["ada"])
+]
+
 
 class Input(msgspec.Struct, forbid_unknown_fields=True):
     """Base of everything that comes in: what we do not know, we do not ignore."""
@@ -91,6 +98,26 @@ class ListAll(Input):
     prefix: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:-]{0,100}$(?!\n)")] = ""
     limit: Annotated[int, Meta(ge=1, le=PAGE_MAX)] = 100
     cursor: Name | None = None
+
+
+class Like(Input):
+    name: Name
+    member: Member
+
+
+class GetCounts(Input):
+    names: Annotated[list[Name], Meta(max_length=NAMES_MAX)]
+
+
+class GetStatuses(Input):
+    names: Annotated[list[Name], Meta(max_length=NAMES_MAX)]
+    member: Member
+
+
+class ListMembers(Input):
+    name: Name
+    limit: Annotated[int, Meta(ge=1, le=PAGE_MAX)] = 100
+    cursor: Member | None = None
 
 
 class IncrementLater(Input, tag="increment"):
@@ -191,6 +218,7 @@ class PolicyOutput(msgspec.Struct):
     history_limit: int | None
     history_max_age: int | None
     missed: Literal["once", "skip"]
+    likes: bool
 
 
 class Described(Metadata, kw_only=True, omit_defaults=True):
@@ -324,6 +352,54 @@ class Synced(msgspec.Struct):
     difference: int
 
 
+class MaybeMetadata(msgspec.Struct):
+    """As Metadata; for a counter never written, with an id of 0 and without times."""
+
+    id: int
+    name: str
+    value: int
+    createdAt: str | None
+    updatedAt: str | None
+    operationCount: int
+
+
+class Liked(msgspec.Struct):
+    success: bool
+    name: str
+    newCount: int
+    isLiked: bool
+    metadata: MaybeMetadata
+
+
+class IsLiked(msgspec.Struct):
+    name: str
+    isLiked: bool
+
+
+class NameCount(msgspec.Struct):
+    name: str
+    count: int
+
+
+class Counts(msgspec.Struct):
+    counts: dict[str, int]
+
+
+class Statuses(msgspec.Struct):
+    statuses: dict[str, bool]
+
+
+class ListedMember(msgspec.Struct):
+    member: str
+    since: str
+
+
+class Members(msgspec.Struct, omit_defaults=True):
+    name: str
+    members: list[ListedMember]
+    cursor: str | UnsetType = UNSET
+
+
 # WebSocket, client to server.
 
 MessageId = Annotated[str, Meta(pattern=r"^[^\x00]*$", min_length=1, max_length=KEY_MAX)]  # Postgres has no NUL.
@@ -374,12 +450,32 @@ class ResetMessage(Input, tag="reset"):
     name: Name | None = None
 
 
+class LikeMessage(Input):
+    member: Member
+    id: MessageId | None = None
+    name: Name | None = None
+
+
+class ToggleMessage(LikeMessage, tag="like.toggle"):
+    pass
+
+
+class AddMessage(LikeMessage, tag="like.add"):
+    pass
+
+
+class RemoveMessage(LikeMessage, tag="like.remove"):
+    pass
+
+
 class SetAttachment(Input, tag="setAttachment"):
     attachment: msgspec.Raw
     id: MessageId | None = None
 
 
-Operate = IncrementMessage | DecrementMessage | SetValueMessage | ResetMessage
+Operate = (
+    IncrementMessage | DecrementMessage | SetValueMessage | ResetMessage | ToggleMessage | AddMessage | RemoveMessage
+)
 ClientMessage = Ping | Filter | Subscribe | Unsubscribe | SetAttachment | Operate
 
 _decode_message = msgspec.json.Decoder(ClientMessage).decode
@@ -417,7 +513,9 @@ def complaint(error: Exception) -> Problem:
     if named:
         field = f"{field}.{named[1]}".lstrip(".")
     if "matching regex" in reason:
-        rules = {"0,100": "letters, digits and _ - . :", "x00": "no NUL characters"}
+        rules = {
+            "0,100": "letters, digits and _ - . :", "x1f": MEMBER_RULE, "x00": "no NUL characters",
+        }  # fmt: skip
         reason = next((rule for mark, rule in rules.items() if mark in reason), NAME_RULE)
     return invalid(field or "body", reason[0].lower() + reason[1:])
 

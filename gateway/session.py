@@ -15,6 +15,7 @@ from uuid import uuid4
 import msgspec
 
 from actors.clock import Clock, iso
+from actors.core import likes
 from actors.messages import Operation, Status
 from gateway import protocol as wire
 from gateway.errors import Problem, crowded, invalid, overloaded, refused
@@ -268,18 +269,20 @@ class Session:
         if router.pressed and not router.admits(name):
             self.push(text_frame(_OVERLOADED % (b"" if message.id is None else _ID % _encode(message.id))))
             return
-        type, amount, reason = _TYPES[message.__class__], 0, None
+        type, amount, reason, member = _TYPES[message.__class__], 0, None, None
         if isinstance(message, wire.SetValueMessage):
             amount = message.value
         elif isinstance(message, wire.ResetMessage):
             reason = "manual"
+        elif isinstance(message, wire.LikeMessage):
+            member = message.member
         else:
             amount = message.amount
         keyed = self.key is not None and message.id is not None
         # The length keeps "a/b" + "c" and "a" + "b/c" apart.
         id = f"ws:{len(self.key or '')}:{self.key}/{message.id}" if keyed else self._services.ids.next()
         self._in_flight += 1
-        operation = Operation(0, name, type, amount, id, keyed, None, reason, source=self.source)
+        operation = Operation(0, name, type, amount, id, keyed, None, reason, source=self.source, member=member)
         router.submit(operation, _Answer(self, type, message.id))
 
     def answer(self, type: str, id: str | None, status: int, body: bytes) -> None:
@@ -328,6 +331,9 @@ _TYPES: dict[type, str] = {
     wire.DecrementMessage: "decrement",
     wire.SetValueMessage: "setValue",
     wire.ResetMessage: "reset",
+    wire.ToggleMessage: likes.TOGGLE,
+    wire.AddMessage: likes.ADD,
+    wire.RemoveMessage: likes.REMOVE,
 }
 
 

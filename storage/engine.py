@@ -45,7 +45,14 @@ class Database(Protocol):
         ...
 
     def write(self, driver: Any, commit: Commit) -> frozenset[int]:
-        """Write counters and deadlines whose epoch is current, and the operations of those. Returns the others' ids."""
+        """Write counters and deadlines whose epoch is current, and operations and members of those.
+
+        Returns the others' ids.
+        """
+        ...
+
+    def memberships(self, driver: Any, keys: Sequence[tuple[int, str]]) -> list[tuple[Any, ...]]:
+        """Those of `keys` (counter id, member) that are members."""
         ...
 
     def postpone(self, driver: Any, postponements: Sequence[Postponement]) -> None:

@@ -21,3 +21,6 @@ class StorageUnavailable(StorageError):
 
 class StorageMisconfigured(StorageError):
     """The database cannot be used as configured; the message says what to change."""
+
+
+NOT_MEMBERS = "who was to leave a counter is not there"

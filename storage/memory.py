@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import count
 
-from storage.errors import StorageUnavailable
+from storage.errors import NOT_MEMBERS, StorageUnavailable
 from storage.records import (
     AlarmRecord,
     AlarmRunRecord,
@@ -14,10 +14,11 @@ from storage.records import (
     CounterRecord,
     CounterWrite,
     DeadlineWrite,
+    MemberRecord,
     OperationRecord,
     Postponement,
 )
-from storage.store import DELETION, OperationKey
+from storage.store import DELETION, Membership, OperationKey
 
 
 class MemoryStore:
@@ -30,6 +31,7 @@ class MemoryStore:
         self._operations: dict[int, list[OperationRecord]] = {}
         self._alarms: dict[tuple[int, str], AlarmRecord] = {}
         self._runs: list[AlarmRunRecord] = []
+        self._members: dict[Membership, MemberRecord] = {}
         self._notes: dict[str, str] = {}
 
     def claim(self, names: Sequence[str], version: int) -> list[CounterRecord]:
@@ -55,6 +57,10 @@ class MemoryStore:
         keys = [(row.counter_id, row.operation_id) for row in commit.operations if row.counter_id not in fenced]
         if len(set(keys)) < len(keys) or self.find_operations(keys):
             raise StorageUnavailable("an operation id is there already")
+        joined = [row for row in commit.joined if row.counter_id not in fenced]
+        left = [key for key in commit.left if key[0] not in fenced]
+        if any(row[:2] in self._members for row in joined) or not self._members.keys() >= set(left):
+            raise StorageUnavailable(NOT_MEMBERS)
         for write in writes:
             if write.id not in fenced:
                 row = self._counters[self._names[write.id]]
@@ -83,6 +89,12 @@ class MemoryStore:
             if place[0] not in fenced:
                 self._alarms.pop(place, None)
         self.step_alarms([each for each in commit.steps if each.before.counter_id not in fenced])
+        for id in (*commit.cleared, *commit.deletions):
+            if id not in fenced:
+                self._members = {key: row for key, row in self._members.items() if key[0] != id}
+        self._members |= {row[:2]: row for row in joined}
+        for key in left:
+            del self._members[key]
         for id in commit.deletions:
             if id not in fenced:
                 self._alarms = {place: each for place, each in self._alarms.items() if place[0] != id}
@@ -129,6 +141,13 @@ class MemoryStore:
     def forget(self, counter_id: int, seqs: Sequence[int]) -> None:
         if counter_id in self._operations:
             self._operations[counter_id] = [row for row in self._operations[counter_id] if row.seq not in set(seqs)]
+
+    def memberships(self, keys: Sequence[Membership]) -> set[Membership]:
+        return self._members.keys() & set(keys)
+
+    def members(self, counter_id: int, after: str, limit: int) -> list[MemberRecord]:
+        rows = sorted(row for row in self._members.values() if row.counter_id == counter_id and row.member > after)
+        return rows[:limit]
 
     def due(self, steady: int, wall: int, limit: int) -> list[CounterRecord]:
         due = [row for row in self._counters.values() if row.due_at is not None and row.due_at <= steady]

@@ -71,7 +71,22 @@ _OPERATIONS = ", ".join(
 )
 
 
-def _write(columns: str, set: str) -> str:
+# Who joins and who leaves. When somebody who leaves is not there, the division fails, and the commit with it.
+_MEMBERS = """, joined AS (
+        INSERT INTO member (counter_id, member, since)
+        SELECT row.* FROM (SELECT unnest(%s::bigint[]), unnest(%s::text[]), unnest(%s::bigint[])) AS row (counter_id)
+        WHERE (row.counter_id IN (SELECT id FROM owned)) IS TRUE
+    ), leaving AS MATERIALIZED (
+        SELECT row.* FROM (SELECT unnest(%s::bigint[]), unnest(%s::text[])) AS row (counter_id, who)
+        WHERE (row.counter_id IN (SELECT id FROM owned)) IS TRUE
+    ), gone AS (
+        DELETE FROM member USING leaving
+        WHERE member.counter_id = leaving.counter_id AND member.member = leaving.who RETURNING 1
+    )"""
+_ALL_HAVE_LEFT = ", 1 / ((SELECT count(*) FROM gone) = (SELECT count(*) FROM leaving))::int"
+
+
+def _write(columns: str, set: str, members: bool = False) -> str:
     """A whole commit. Rows of counters have `columns`, each a name and a type, of which `set` makes the new state."""
     names = ", ".join(column.split()[0] for column in columns.split(", "))
     arrays = ", ".join(f"%s::{column.split()[1]}[]" for column in columns.split(", "))
@@ -89,17 +104,23 @@ def _write(columns: str, set: str) -> str:
     ), written AS (
         INSERT INTO operation ({OPERATION_COLUMNS}) SELECT row.* FROM (SELECT {_OPERATIONS}) AS row (counter_id)
         WHERE (row.counter_id IN (SELECT id FROM owned)) IS TRUE
-    )
-    SELECT id FROM owned
+    ){_MEMBERS if members else ""}
+    SELECT id{_ALL_HAVE_LEFT if members else ""} FROM owned
     """
 
 
 _COLUMNS = "id bigint, epoch bigint, value bigint, seq bigint, at bigint, idle bigint"
-WRITE = _write(_COLUMNS, "")
-WRITE_DEADLINES = _write(
+_DEADLINES = (
     f"{_COLUMNS}, due bigint, tick bigint, dated boolean",
     ", due_at = CASE WHEN dated THEN due ELSE due_at END, tick_at = CASE WHEN dated THEN tick ELSE tick_at END",
 )
+WRITE, WRITE_DEADLINES = _write(_COLUMNS, ""), _write(*_DEADLINES)
+WRITE_MEMBERS, WRITE_DEADLINES_MEMBERS = _write(_COLUMNS, "", True), _write(*_DEADLINES, True)
+
+MEMBERSHIPS = """
+SELECT member.counter_id, member.member FROM (SELECT unnest(%s::bigint[]), unnest(%s::text[])) AS wanted (id, who)
+JOIN member ON member.counter_id = wanted.id AND member.member = wanted.who
+"""
 
 POSTPONE = """
 WITH old AS MATERIALIZED (
@@ -153,16 +174,26 @@ class Postgres:
         return driver.execute(CLAIM, (version, texts(names)), prepare=True).fetchall()
 
     def write(self, driver: psycopg.Connection[Any], commit: Commit) -> frozenset[int]:
+        members = bool(commit.joined or commit.left)
         if commit.deadlines:
-            statement, encoders = WRITE_DEADLINES, _DATED
+            statement, encoders = (WRITE_DEADLINES_MEMBERS if members else WRITE_DEADLINES), _DATED
             rows = [(*row, None, None, False) for row in commit.counters] + [(*row, True) for row in commit.deadlines]
         else:
-            statement, encoders, rows = WRITE, _UNDATED, commit.counters  # type: ignore[assignment]
+            statement, encoders = (WRITE_MEMBERS if members else WRITE), _UNDATED
+            rows = commit.counters  # type: ignore[assignment]
         columns = _arrays(rows, encoders) + _arrays(commit.operations, _OPERATION)
+        if members:
+            columns += _arrays(commit.joined, _MEMBER) + _arrays(commit.left, _MEMBERSHIP)
         owned = driver.execute(statement, columns, prepare=True).fetchall()
         if len(owned) == len(rows):
             return frozenset()
         return frozenset(row[0] for row in rows) - {row[0] for row in owned}
+
+    def memberships(
+        self, driver: psycopg.Connection[Any], keys: Sequence[tuple[int, str]]
+    ) -> list[tuple[Any, ...]]:
+        with self.transaction(driver, several=False):
+            return driver.execute(MEMBERSHIPS, _arrays(keys, _MEMBERSHIP), prepare=True).fetchall()
 
     def postpone(self, driver: psycopg.Connection[Any], postponements: Sequence[Postponement]) -> None:
         driver.execute(POSTPONE, _arrays(postponements, _POSTPONED), prepare=True)
@@ -233,6 +264,8 @@ _DATED: tuple[Encoder, ...] = (*_UNDATED, sparse, sparse, sparse)
 _OPERATION: tuple[Encoder, ...] = (
     numbers, numbers, texts, numbers, numbers, numbers, numbers, texts, texts, texts, texts,
 )  # fmt: skip
+_MEMBER: tuple[Encoder, ...] = (numbers, texts, numbers)
+_MEMBERSHIP: tuple[Encoder, ...] = (numbers, texts)
 _POSTPONED: tuple[Encoder, ...] = (numbers, sparse, sparse, texts, sparse, sparse)
 
 

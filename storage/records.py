@@ -123,6 +123,14 @@ class PolicyWrite(NamedTuple):
     created_by: str | None
 
 
+class MemberRecord(NamedTuple):
+    """One row of the member table: somebody who likes a counter."""
+
+    counter_id: int
+    member: str
+    since: int  # Wall time.
+
+
 class Commit(NamedTuple):
     """Everything that one transaction makes durable, for any number of counters.
 
@@ -138,3 +146,6 @@ class Commit(NamedTuple):
     alarms: Sequence[AlarmRecord] = ()  # To be set, in place of those with the same id.
     cancellations: Sequence[tuple[int, str]] = ()  # Counter id and id of alarms.
     steps: Sequence[AlarmStep] = ()
+    joined: Sequence[MemberRecord] = ()  # Nobody of these was a member, and
+    left: Sequence[tuple[int, str]] = ()  # each of these was: counter id and member. Else the commit fails.
+    cleared: Sequence[int] = ()  # Counters that all members leave; none of them is in `joined` or `left`.

@@ -15,9 +15,9 @@ from sqlmodel import SQLModel
 from storage import tables
 from storage.errors import StorageMisconfigured
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005")  # The oldest first; each is a file in `migrations/versions`.
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")  # The oldest first; each a file in `migrations/versions`.
 NEWEST = REVISIONS[-1]
-TABLES = (tables.Counter, tables.Operation, tables.Alarm, tables.AlarmRun, tables.Note)
+TABLES = (tables.Counter, tables.Operation, tables.Alarm, tables.AlarmRun, tables.Note, tables.Member)
 
 # Alembic's own, as it makes it.
 _VERSION = Table("alembic_version", MetaData(), Column("version_num", String(32), nullable=False, primary_key=True))

@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
 from storage import statements
-from storage.errors import StorageMisconfigured
+from storage.errors import NOT_MEMBERS, StorageMisconfigured, StorageUnavailable
 from storage.holder import end_stopped_holder
 from storage.records import Commit, Postponement
 
@@ -87,14 +87,25 @@ class Sqlite:
         if commit.deadlines:
             owned.update(row[0] for row in statements.run(driver, statements.update_deadlines, commit.deadlines))
         fenced: frozenset[int] = frozenset()
-        operations = commit.operations
+        operations, joined, left = commit.operations, commit.joined, commit.left
         if len(owned) < len(commit.counters) + len(commit.deadlines):
             written = {write.id for write in commit.counters} | {write.id for write in commit.deadlines}
             fenced = frozenset(written - owned)
             operations = [row for row in operations if row.counter_id not in fenced]
+            joined = [row for row in joined if row.counter_id not in fenced]
+            left = [row for row in left if row[0] not in fenced]
         if operations:
             statements.run(driver, statements.insert_operations, operations)
+        if joined:
+            statements.run(driver, statements.insert_members, joined)
+        if left and len(statements.run(driver, statements.delete_members, left)) < len(left):
+            raise StorageUnavailable(NOT_MEMBERS)
         return fenced
+
+    def memberships(
+        self, driver: sqlite3.Connection, keys: Sequence[tuple[int, str]]
+    ) -> list[tuple[Any, ...]]:
+        return statements.run(driver, statements.memberships, keys)
 
     def postpone(self, driver: sqlite3.Connection, postponements: Sequence[Postponement]) -> None:
         statements.run(driver, statements.postpone, postponements)

@@ -88,6 +88,29 @@ def postpone(rows: int) -> str:
 
 
 @cache
+def memberships(rows: int) -> str:
+    """Parameters of a row: counter id, member. Returns those that are there."""
+    return (
+        f"WITH wanted (id, who) AS (VALUES {_values(rows, 2)}) SELECT member.counter_id, member.member "
+        "FROM wanted CROSS JOIN member ON member.counter_id = wanted.id AND member.member = wanted.who"
+    )
+
+
+@cache
+def insert_members(rows: int) -> str:
+    """Parameters of a row: those of MemberRecord."""
+    return f"INSERT INTO member (counter_id, member, since) VALUES {_values(rows, 3)}"
+
+
+@cache
+def delete_members(rows: int) -> str:
+    """Parameters of a row: counter id, member. Returns those that were there."""
+    return (
+        f"DELETE FROM member WHERE (counter_id, member) IN (VALUES {_values(rows, 2)}) RETURNING counter_id"
+    )
+
+
+@cache
 def insert_operations(rows: int) -> str:
     """Parameters of a row: those of OperationRecord."""
     return f"INSERT INTO operation ({OPERATION_COLUMNS}) VALUES {_values(rows, 11)}"

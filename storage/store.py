@@ -24,12 +24,14 @@ from storage.records import (
     AlarmStep,
     Commit,
     CounterRecord,
+    MemberRecord,
     OperationRecord,
     Postponement,
 )
-from storage.tables import Counter, Note, Operation
+from storage.tables import Counter, Member, Note, Operation
 
 OperationKey = tuple[int, str]  # Counter id and operation id.
+Membership = tuple[int, str]  # Counter id and member.
 DELETION = "delete"  # Type of the row that outlives its counter; its reason is the counter's name.
 IN_MAX = 1_024  # Values in one IN (…), a power of two.
 
@@ -37,6 +39,7 @@ log = logging.getLogger("counters.storage")
 
 COUNTER: Any = Counter.__table__  # type: ignore[attr-defined]
 OPERATION: Any = Operation.__table__  # type: ignore[attr-defined]
+MEMBER: Any = Member.__table__  # type: ignore[attr-defined]
 NOTE: Any = Note.__table__  # type: ignore[attr-defined]
 
 _AGREE = text("INSERT INTO note (name, value) VALUES (:name, :value) ON CONFLICT (name) DO NOTHING")
@@ -99,6 +102,14 @@ class Store(Protocol):
 
     def forget(self, counter_id: int, seqs: Sequence[int]) -> None:
         """Delete these operations of a counter, and with them the memory of their ids."""
+        ...
+
+    def memberships(self, keys: Sequence[Membership]) -> set[Membership]:
+        """Those of `keys` that there are."""
+        ...
+
+    def members(self, counter_id: int, after: str, limit: int) -> list[MemberRecord]:
+        """Members of a counter that sort after `after`, by the bytes of their names."""
         ...
 
     def due(self, steady: int, wall: int, limit: int) -> list[CounterRecord]:
@@ -180,7 +191,9 @@ class SqlStore:
         return max((row[0] for row in rows), default=0)
 
     def commit(self, commit: Commit) -> frozenset[int]:
-        rare = bool(commit.policies or commit.deletions or commit.alarms or commit.cancellations or commit.steps)
+        rare = any(
+            (commit.policies, commit.deletions, commit.alarms, commit.cancellations, commit.steps, commit.cleared)
+        )
         with self._transaction(several=rare) as driver:
             fenced = self._database.write(driver, commit)
             if rare:
@@ -201,6 +214,9 @@ class SqlStore:
         alarms.put(self._connection, [each for each in commit.alarms if each.counter_id not in fenced])
         alarms.cancel(self._connection, [each for each in commit.cancellations if each[0] not in fenced])
         alarms.step(self._connection, [each for each in commit.steps if each.before.counter_id not in fenced])
+        for id in (*commit.cleared, *commit.deletions):
+            if id not in fenced:
+                self._connection.execute(MEMBER.delete().where(MEMBER.c.counter_id == id))
         for id in commit.deletions:
             if id not in fenced:
                 alarms.forget(self._connection, id)
@@ -263,6 +279,16 @@ class SqlStore:
             doomed = (OPERATION.c.counter_id == counter_id, self._database.among(OPERATION.c.seq, seqs))
             with self._transaction():
                 self._connection.execute(OPERATION.delete().where(*doomed))
+
+    def memberships(self, keys: Sequence[Membership]) -> set[Membership]:
+        if not keys:
+            return set()
+        with self._reached():
+            return {(row[0], row[1]) for row in self._database.memberships(self._driver, list(dict.fromkeys(keys)))}
+
+    def members(self, counter_id: int, after: str, limit: int) -> list[MemberRecord]:
+        statement = select(MEMBER).where(MEMBER.c.counter_id == counter_id, MEMBER.c.member > after)
+        return [MemberRecord(*row) for row in self._fetch(statement.order_by(MEMBER.c.member).limit(limit))]
 
     def due(self, steady: int, wall: int, limit: int) -> list[CounterRecord]:
         found: list[CounterRecord] = []

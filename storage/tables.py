@@ -117,3 +117,14 @@ class Note(SQLModel, table=True):
 
     name: str = Field(sa_column=Column(Text, primary_key=True))
     value: str = Field(sa_column=Column(Text, nullable=False))
+
+
+class Member(SQLModel, table=True):
+    """Somebody who likes a counter, `since` when (wall time). The counter's value is the number of these rows."""
+
+    __tablename__ = "member"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    counter_id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    member: str = Field(sa_column=Column(Bytewise, primary_key=True))
+    since: int = Field(sa_column=Column(BigInteger, nullable=False))

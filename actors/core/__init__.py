@@ -3,6 +3,7 @@
     name      what a counter can be called
     policy    bounds, what happens at them, when to reset; for all, for a pattern of names, for one counter
     counter   the state machine of one counter
+    likes     the counter whose value is the number of its members
     schedule  cron with a time zone
     deadline  when a counter resets itself
     alarm     operations that are applied later

@@ -32,6 +32,7 @@ class Policy:
     history_limit: int | None = HISTORY_LIMIT  # Operations that are kept; None: all.
     history_max_age: int | None = None  # Seconds for which they are kept; None: for ever.
     missed: Literal["once", "skip"] = "once"  # What to do about a schedule that came while nobody could reset.
+    likes: bool = False  # It counts its members; see actors.core.likes. Only a counter itself says so.
 
 
 FIELDS = frozenset(Policy.__dataclass_fields__)
@@ -50,6 +51,8 @@ def complaint(policy: Policy) -> tuple[str, str] | None:
         value = getattr(policy, name)
         if value is None:
             continue
+        if policy.likes and value:
+            return name, "must be 0 for a counter of likes"
         if value < policy.minimum or (policy.maximum is not None and value > policy.maximum):
             return name, "must lie between minimum and maximum"
     if policy.reset_after is not None and not 1 <= policy.reset_after <= RESET_AFTER_MAX_S:

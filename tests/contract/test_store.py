@@ -22,6 +22,7 @@ from storage.records import (
     CounterRecord,
     CounterWrite,
     DeadlineWrite,
+    MemberRecord,
     OperationRecord,
     PolicyWrite,
     Postponement,
@@ -564,6 +565,76 @@ class TestAlarms:
         store.commit(due_write(row, None)._replace(steps=[AlarmStep(one, one._replace(run=2), run)]))
         store.commit(due_write(row, None)._replace(deletions=[row.id]))
         assert store.alarms(row.id) == store.alarm_runs(row.id, 9) == store.alarms_due(99, 99, 9) == []
+
+
+class TestMembers:
+    def test_they_join_and_leave_with_the_counter_that_counts_them(self, store: Store) -> None:
+        row = claimed(store)
+        joined = [MemberRecord(row.id, who, 5) for who in ("ann", "Bob", "é", "😀", "a\"b\\c")]
+        assert store.commit(Commit([write(row, 5, 5)], joined=joined)) == frozenset()
+        asked = [(row.id, who) for who in ("ann", "ann", "bob", "😀", "a\"b\\c")] + [(row.id + 1, "ann")]
+        assert store.memberships(asked) == {(row.id, "ann"), (row.id, "😀"), (row.id, "a\"b\\c")}
+        left = [(row.id, "ann"), (row.id, "😀")]
+        assert store.commit(Commit([write(row, 3, 7)], joined=[MemberRecord(row.id, "bob", 6)], left=left)) == set()
+        assert store.memberships(asked) == {(row.id, "bob"), (row.id, 'a"b\\c')}
+        assert store.memberships([]) == set()
+
+    def test_they_are_paged_by_the_bytes_of_their_names(self, store: Store) -> None:
+        row, other = claimed(store), claimed(store, "other")
+        names = ["B", "a", "b", "z", "é", "ﬀ", "😀"]
+        rows = [MemberRecord(row.id, who, at) for at, who in enumerate(names)]
+        joined = [*rows[::-1], MemberRecord(other.id, "c", 1)]
+        store.commit(Commit([write(row, 7, 7), write(other, 1, 1)], joined=joined))
+        assert store.members(row.id, "", 3) == rows[:3]
+        assert store.members(row.id, "b", 100) == rows[3:]
+        assert store.members(row.id, "😀", 100) == []
+
+    def test_nothing_of_a_fenced_counter_is_applied(self, store: Store) -> None:
+        row, other = claimed(store), claimed(store, "other")
+        store.commit(Commit([write(row, 1, 1)], joined=[MemberRecord(row.id, "ann", 1)]))
+        stale = row._replace(epoch=row.epoch - 1)
+        commit = Commit(
+            [write(stale, 1, 3), write(other, 1, 1)],
+            joined=[MemberRecord(row.id, "bob", 2), MemberRecord(other.id, "bob", 2)],
+            left=[(row.id, "ann")],
+        )
+        assert store.commit(commit) == {row.id}
+        both = [(id, who) for id in (row.id, other.id) for who in ("ann", "bob")]
+        assert store.memberships(both) == {(row.id, "ann"), (other.id, "bob")}
+        assert store.commit(Commit([write(stale, 0, 2)], cleared=[row.id])) == {row.id}
+        assert store.memberships(both) == {(row.id, "ann"), (other.id, "bob")}
+
+    def test_who_is_there_cannot_join_and_who_is_not_cannot_leave(self, store: Store) -> None:
+        row = claimed(store)
+        ann = MemberRecord(row.id, "ann", 1)
+        store.commit(Commit([write(row, 1, 1)], joined=[ann]))
+        for wrong in (Commit([write(row, 2, 2)], joined=[ann]), Commit([write(row, 0, 2)], left=[(row.id, "bob")])):
+            with pytest.raises(StorageUnavailable):
+                store.commit(wrong)
+            assert store.read(["votes"])["votes"].value == 1
+            assert store.members(row.id, "", 10) == [ann]
+
+    def test_all_of_them_leave_at_once_and_with_the_counter(self, store: Store) -> None:
+        row, other = claimed(store), claimed(store, "other")
+        rows = [MemberRecord(each.id, f"m{n:03}", n) for each in (row, other) for n in range(300)]
+        store.commit(Commit([write(row, 300, 300), write(other, 300, 300)], joined=rows))
+        store.commit(Commit([write(row, 0, 301)], cleared=[row.id]))
+        assert store.members(row.id, "", 1_000) == []
+        assert store.members(other.id, "", 1_000) == rows[300:]
+        gone = [(other.id, f"m{n:03}") for n in range(0, 300, 2)]
+        store.commit(Commit([write(other, 150, 450)], left=gone))
+        assert store.members(other.id, "", 1_000) == rows[301::2]
+        assert store.memberships([row[:2] for row in rows]) == {row[:2] for row in rows[301::2]}
+        store.commit(Commit([write(other, 150, 450)], deletions=[other.id]))
+        assert store.members(other.id, "", 1_000) == []
+
+    def test_a_commit_with_deadlines_has_members_too(self, store: Store) -> None:
+        row = claimed(store)
+        ann = MemberRecord(row.id, "ann", 1)
+        dated = DeadlineWrite(row.id, row.epoch, 1, 1, 1, 1, 50, None)
+        assert store.commit(Commit([], deadlines=[dated], joined=[ann])) == frozenset()
+        assert store.commit(Commit([], deadlines=[dated._replace(value=0, seq=2)], left=[(row.id, "ann")])) == set()
+        assert store.members(row.id, "", 10) == []
 
 
 class TestNotes:

@@ -153,7 +153,7 @@ def test_a_policy_rejects_or_clamps(call: Call, counter: str) -> None:
     assert call("increment", name=counter, amount=5)["value"] == 10
     configured = call("configure", name=counter, policy={"on_limit": "clamp", "minimum": -2})
     others = {"reset_after": None, "reset_schedule": None, "reset_to": None, "missed": "once"}
-    others |= {"history_limit": 100_000, "history_max_age": None}
+    others |= {"history_limit": 100_000, "history_max_age": None, "likes": False}
     assert configured["policy"] == {"minimum": -2, "maximum": 10, "on_limit": "clamp", "initial": 5, **others}
     assert call("increment", name=counter, amount=6)["value"] == 10
     assert call("decrement", name=counter, amount=100)["value"] == -2

@@ -90,6 +90,14 @@ LEAST: dict[str, dict[str, Any]] = {
     "counter.listDue": {},
     "counter.sync": {"name": "a", "actual": 1},
     "counter.delete": {"name": "a"},
+    "like.toggle": {"name": "a", "member": "b"},
+    "like.add": {"name": "a", "member": "b"},
+    "like.remove": {"name": "a", "member": "b"},
+    "like.isLiked": {"name": "a", "member": "b"},
+    "like.getCount": {"name": "a"},
+    "like.getCounts": {"names": ["a"]},
+    "like.getStatuses": {"names": ["a"], "member": "b"},
+    "like.members": {"name": "a"},
     "admin.ps": {},
     "admin.scale": {"hosts": 2},
     "admin.restartHosts": {},
@@ -167,6 +175,17 @@ class TestEveryProcedure:
     def test_takes_a_good_name(self, procedure: str, name: str) -> None:
         message = build(procedure, LEAST[procedure] | {"name": name})
         assert name == (message.name if isinstance(message, Operation) else message.names[0])
+
+    @pytest.mark.parametrize("procedure", ["like.toggle", "like.isLiked", "like.getStatuses"])
+    def test_members_are_printable_and_not_too_long(self, procedure: str) -> None:
+        for member in ("a", " ", "a" * 256, "😀" * 256, "Ada <b>&amp;</b>", 'a"\\', "👨‍👩‍👧", "é"):
+            message = build(procedure, LEAST[procedure] | {"member": member})
+            assert member == (message.member if isinstance(message, Operation) else message.text)  # type: ignore[union-attr]
+        for member in ("", "a" * 257, "a" * 10_000, "a\0", "a\nb", "a\n", "\x7f", "\x85", "\u2028", 7, None, ["a"]):
+            assert wrong(procedure, LEAST[procedure] | {"member": member}) == "member"
+
+    def test_half_a_character_is_no_member(self) -> None:
+        assert wrong("like.toggle", rb'{"name": "a", "member": "\ud800"}') == "body"
 
     @given(
         st.recursive(

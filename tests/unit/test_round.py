@@ -737,7 +737,7 @@ class TestPolicies:
             [answer] = await s.call(operation("configure", 0, policy={"on_limit": "reject", "minimum": 3}))
             policy = {"minimum": 3, "maximum": 9, "on_limit": "reject", "initial": 4}
             policy |= {"reset_after": None, "reset_schedule": None, "reset_to": None, "missed": "once"}
-            policy |= {"history_limit": 100_000, "history_max_age": None}
+            policy |= {"history_limit": 100_000, "history_max_age": None, "likes": False}
             assert answer == (Status.OK, {"success": True, "name": "votes", "policy": policy})
             [answer] = await s.call(operation("configure", 0, policy={"maximum": None}))
             assert answer[1]["policy"] == policy | {"maximum": None}

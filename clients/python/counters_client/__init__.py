@@ -6,6 +6,7 @@
             print(event.value)
 
 client      CounterClient: every procedure, and watch
+likes       likes, a part of it
 sync        SyncCounterClient: the same for scripts, without asyncio
 records     what the service says, as types
 errors      what can go wrong, as types
@@ -49,7 +50,10 @@ from counters_client.records import (
     Event,
     FullHistoryItem,
     HistoryItem,
+    Liked,
     Listed,
+    Member,
+    MemberPage,
     Metadata,
     Page,
     Policy,
@@ -82,9 +86,12 @@ __all__ = [
     "FullHistoryItem",
     "HistoryItem",
     "Invalid",
+    "Liked",
     "LimitReached",
     "Limits",
     "Listed",
+    "Member",
+    "MemberPage",
     "Metadata",
     "Metrics",
     "NotFound",

@@ -17,6 +17,7 @@ from counters_client.core.connection import Connection, Limits, State
 from counters_client.core.metrics import Metrics
 from counters_client.errors import ClientClosed, UnexpectedAnswer
 from counters_client.http import Http
+from counters_client.likes import Likes
 from counters_client.records import (
     Alarms,
     AlarmSet,
@@ -106,6 +107,7 @@ class CounterClient:
         self._rate = rate
         self._attachment = attachment
         self._on_state = on_state
+        self.like = Likes(self._operate, self._call)  # Counters of likes.
         self._key = secrets.token_hex(16)
         self._connection = Connection(random.random, self._limits, every=events is None and rate is None)
         self._breaker = Breaker()
@@ -167,19 +169,19 @@ class CounterClient:
 
     async def increment(self, name: str, amount: int = 1, *, key: str | None = None) -> Enriched:
         """Add `amount`. A `key` names the operation, for you to repeat it: from anywhere, at any time, applied once."""
-        return await self._operate("increment", {"name": name, "amount": amount}, key)
+        return await self._operate("counter.increment", {"name": name, "amount": amount}, Enriched, key)
 
     async def decrement(self, name: str, amount: int = 1, *, key: str | None = None) -> Enriched:
         """Take `amount`."""
-        return await self._operate("decrement", {"name": name, "amount": amount}, key)
+        return await self._operate("counter.decrement", {"name": name, "amount": amount}, Enriched, key)
 
     async def set_value(self, name: str, value: int, *, key: str | None = None) -> Enriched:
         """Set the value."""
-        return await self._operate("setValue", {"name": name, "value": value}, key)
+        return await self._operate("counter.setValue", {"name": name, "value": value}, Enriched, key)
 
     async def reset(self, name: str, *, key: str | None = None) -> Enriched:
         """Go back to the initial value."""
-        return await self._operate("reset", {"name": name}, key)
+        return await self._operate("counter.reset", {"name": name}, Enriched, key)
 
     async def sync(self, name: str, actual: int, *, key: str | None = None) -> Synced:
         """Set the value to what it truly is, and learn the difference."""
@@ -281,10 +283,11 @@ class CounterClient:
 
     # How
 
-    async def _operate(self, type: OperationType, input: dict[str, Any], key: str | None) -> Enriched:
+    async def _operate(self, procedure: str, input: Mapping[str, Any], shape: type[T], key: str | None) -> T:
         if key is not None:
-            return await self._call(f"counter.{type}", input, Enriched, key)
-        return _decode(await self._open_socket().operate({"type": type, **input}), Enriched)
+            return await self._call(procedure, input, shape, key)
+        message = {"type": procedure.removeprefix("counter."), **input}
+        return _decode(await self._open_socket().operate(message), shape)
 
     async def _call(
         self,

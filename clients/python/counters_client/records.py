@@ -77,7 +77,8 @@ class Event(Record, frozen=True):
     """What happened to a counter, or (`snapshot`) how it stands.
 
     `operations` is more than 1 for an event that stands for several: `previous_value` is that before the first.
-    `reason` of a reset is `manual`, `inactivity`, `schedule` or `deleted`; a setValue by `sync` has the reason `sync`.
+    `reason` of a reset is `manual`, `inactivity`, `schedule` or `deleted`; a setValue by `sync` has the reason `sync`,
+    a like that of its procedure, `like.toggle`, and `member` is whose it is.
     """
 
     type: EventType
@@ -87,6 +88,7 @@ class Event(Record, frozen=True):
     previous_value: int | None = None
     reason: str | None = None
     operations: int = 1
+    member: str | None = None
 
     @property
     def name(self) -> str:
@@ -112,6 +114,7 @@ class PolicyChanges(TypedDict, total=False):
     history_limit: int | None
     history_max_age: int | str | None
     missed: Literal["once", "skip"]
+    likes: bool
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -127,6 +130,7 @@ class Policy(msgspec.Struct, frozen=True):
     history_limit: int | None = None
     history_max_age: int | None = None
     missed: Literal["once", "skip"] = "once"
+    likes: bool = False
 
 
 class Described(Metadata, frozen=True, kw_only=True):
@@ -177,6 +181,31 @@ class Synced(Record, frozen=True):
     old_count: int
     new_count: int
     difference: int
+
+
+class Liked(Record, frozen=True):
+    """How likes of something stand after one of them, or after the taking back of one."""
+
+    success: bool
+    name: str
+    new_count: int
+    is_liked: bool
+    metadata: Metadata
+
+
+class Member(Record, frozen=True):
+    """Somebody who likes something."""
+
+    member: str
+    since: datetime
+
+
+class MemberPage(Record, frozen=True):
+    """Some who like something, by name. `cursor` leads to the next page; without one this was the last."""
+
+    name: str
+    members: list[Member]
+    cursor: str | None = None
 
 
 Later = dict[str, Any]  # What an alarm does: {"type": "increment", "amount": 1}, as over a WebSocket.

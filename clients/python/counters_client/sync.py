@@ -10,29 +10,58 @@ import functools
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
 
 from counters_client.client import CounterClient
 from counters_client.core.connection import State
 from counters_client.core.metrics import Metrics
 from counters_client.errors import ClientClosed
+from counters_client.likes import Likes
 from counters_client.records import Event, Position
 from counters_client.watch import Watch
 
 P = ParamSpec("P")
 T = TypeVar("T")
+C = TypeVar("C")
+C_co = TypeVar("C_co", covariant=True)
+
+
+class Face(Protocol[C_co]):
+    """Stands in front of something with asyncio."""
+
+    @property
+    def client(self) -> C_co: ...
+
+    def wait_for(self, work: Awaitable[T], /) -> T: ...
 
 
 def _waiting(
-    method: Callable[Concatenate[CounterClient, P], Coroutine[Any, Any, T]],
-) -> Callable[Concatenate[SyncCounterClient, P], T]:
+    method: Callable[Concatenate[C, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[Face[C], P], T]:
     """The method, for callers who wait."""
 
     @functools.wraps(method)
-    def wait(self: SyncCounterClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
+    def wait(self: Face[C], /, *args: P.args, **kwargs: P.kwargs) -> T:
         return self.wait_for(method(self.client, *args, **kwargs))
 
     return wait
+
+
+class SyncLikes:
+    """`client.like`, as `Likes` has it."""
+
+    def __init__(self, client: SyncCounterClient) -> None:
+        self.client = client.client.like
+        self.wait_for = client.wait_for
+
+    toggle = _waiting(Likes.toggle)
+    add = _waiting(Likes.add)
+    remove = _waiting(Likes.remove)
+    is_liked = _waiting(Likes.is_liked)
+    get_count = _waiting(Likes.get_count)
+    get_counts = _waiting(Likes.get_counts)
+    get_statuses = _waiting(Likes.get_statuses)
+    members = _waiting(Likes.members)
 
 
 class SyncCounterClient:
@@ -43,6 +72,7 @@ class SyncCounterClient:
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self.client = CounterClient(*args, **options)
+        self.like = SyncLikes(self)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="counters client", daemon=True)
 

@@ -10,6 +10,8 @@ import pytest
 
 from counters_client import CounterClient, SyncCounterClient, records
 from counters_client.errors import CounterError, error_for
+from counters_client.likes import Likes
+from counters_client.sync import SyncLikes
 from gateway import errors, protocol
 from gateway.procedures import PROCEDURES
 
@@ -20,7 +22,8 @@ def snake(name: str) -> str:
 
 @pytest.mark.parametrize("name", PROCEDURES)
 def test_every_procedure_is_a_method(name) -> None:
-    assert inspect.iscoroutinefunction(getattr(CounterClient, snake(name.partition(".")[2])))
+    room, _, method = name.partition(".")
+    assert inspect.iscoroutinefunction(getattr(Likes if room == "like" else CounterClient, snake(method)))
 
 
 @pytest.mark.parametrize(
@@ -43,6 +46,9 @@ def test_every_procedure_is_a_method(name) -> None:
         (records.AlarmRun, protocol.ListedRun),
         (records.Alarms, protocol.Alarms),
         (records.DueItem, protocol.DueItem),
+        (records.Liked, protocol.Liked),
+        (records.Member, protocol.ListedMember),
+        (records.MemberPage, protocol.Members),
     ],
 )
 def test_every_field_is_known(ours, theirs) -> None:
@@ -71,13 +77,14 @@ def test_who_is_stopped_at_the_door_has_changed_nothing() -> None:
     assert not error_for("TOO_MANY_REQUESTS", "", None, True).uncertain
 
 
-def test_both_faces_have_the_same_methods_with_the_same_arguments() -> None:
+@pytest.mark.parametrize(("one", "other"), [(CounterClient, SyncCounterClient), (Likes, SyncLikes)])
+def test_both_faces_have_the_same_methods_with_the_same_arguments(one, other) -> None:
     def public(kind: type) -> dict[str, inspect.Signature]:
         found = inspect.getmembers(kind, inspect.isfunction)
         return {name: inspect.signature(each) for name, each in found if not name.startswith("_")}
 
-    ours, sync = public(CounterClient), public(SyncCounterClient)
-    del sync["wait_for"]
+    ours, sync = public(one), public(other)
+    sync.pop("wait_for", None)
     assert ours.keys() == sync.keys()
     for name, signature in ours.items():
         assert list(signature.parameters.values())[1:] == list(sync[name].parameters.values())[1:], name

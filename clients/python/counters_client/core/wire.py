@@ -17,7 +17,8 @@ MESSAGE_MAX = 64 * 2**10  # Bytes; the service closes the connection on a larger
 NAMES_MAX = 100  # In one message: with their places they stay below MESSAGE_MAX, however long they are.
 PING = '{"type":"ping"}'
 EVENTS = frozenset({"increment", "decrement", "setValue", "reset", "snapshot"})
-RESULTS = frozenset({"incrementResult", "decrementResult", "setValueResult", "resetResult", "setAttachmentResult"})
+OPERATIONS = ("increment", "decrement", "setValue", "reset", "like.toggle", "like.add", "like.remove", "setAttachment")
+RESULTS = frozenset(f"{operation}Result" for operation in OPERATIONS)
 
 
 class Message(msgspec.Struct, rename="camel"):
@@ -30,6 +31,7 @@ class Message(msgspec.Struct, rename="camel"):
     timestamp: datetime | None = None
     reason: str | None = None
     operations: int = 1
+    member: str | None = None
     id: str | None = None
     result: msgspec.Raw = msgspec.Raw(b"null")
     code: str = ""
@@ -63,6 +65,7 @@ def event_of(message: Message) -> Event | None:
         message.previous_value,
         message.reason,
         max(1, message.operations),
+        message.member,
     )
 
 
