@@ -77,6 +77,7 @@ class Pages:
             self._ask(Query(0, "metadata", [name])), self._ask(Query(0, "history", [name], HISTORY))
         )
         value = (metadata or {}).get("value", 0)
+        likes = metadata is not None and metadata["policy"]["likes"]
         return self._page(
             request,
             "counter",
@@ -85,6 +86,8 @@ class Pages:
             name=escape(name),
             value=_number(value),
             size=_size(_number(value)),
+            like="" if likes else "hidden",
+            controls="hidden" if likes else "",
         )
 
     async def totals(self, request: Request) -> Response:

@@ -28,7 +28,8 @@ class Quiet(SimpleHTTPRequestHandler):
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The examples, built."""
     folder = tmp_path_factory.mktemp("examples")
-    shutil.copy(EXAMPLES / "poll.html", folder)
+    for page in ("poll.html", "like.html"):
+        shutil.copy(EXAMPLES / page, folder)
     shutil.copytree(EXAMPLES / "react", folder / "react")
     node(PACKAGE)
     build = run_in(
@@ -78,6 +79,24 @@ def test_a_poll_with_live_bars(page: Page, origin: str, elsewhere: Service) -> N
     expect(page.get_by_role("status")).to_have_text("4 votes")
     expect(page.get_by_role("button")).to_have_text(["pizza3", "ramen1", "salad0"])
     assert page.get_by_role("button").first.evaluate("button => button.style.getPropertyValue('--share')") == "0.75"
+
+
+def test_like_buttons_on_a_plain_page(page: Page, origin: str, elsewhere: Service) -> None:
+    page.goto(f"{origin}/like.html?service={elsewhere.url}&member=ada")
+    buttons = page.get_by_role("button")
+    expect(buttons).to_have_text(["♥ 0", "♥ 0"])
+    elsewhere.call("like.add", {"name": "likes:post:2", "member": "bob"})
+    expect(buttons).to_have_text(["♥ 0", "♥ 1"])
+    buttons.last.click()
+    expect(buttons).to_have_text(["♥ 0", "♥ 2"])
+    expect(buttons.last).to_have_attribute("aria-pressed", "true")
+    expect(buttons.first).to_have_attribute("aria-pressed", "false")
+    assert elsewhere.call("like.isLiked", {"name": "likes:post:2", "member": "ada"})["isLiked"]
+    page.reload()
+    expect(buttons.last).to_have_attribute("aria-pressed", "true")
+    elsewhere.call("like.remove", {"name": "likes:post:2", "member": "ada"})
+    expect(buttons.last).to_have_attribute("aria-pressed", "false")
+    expect(buttons).to_have_text(["♥ 0", "♥ 1"])
 
 
 def test_a_react_app_of_thirty_lines(page: Page, origin: str, elsewhere: Service) -> None:

@@ -110,6 +110,33 @@ def test_every_control(tabs: Tabs, service: Service, name: str) -> None:
     assert service.call("getMetadata", {"name": name})["operationCount"] == 1
 
 
+def test_a_like_button_for_likes(tabs: Tabs, service: Service, name: str) -> None:
+    service.call("like.add", {"name": name, "member": "<b>bob</b>"})
+    context = tabs.context()
+    page, other = tabs.open(f"/c/{name}", context), tabs.open(f"/c/{name}", context)
+    for each in (page, other):
+        shown(each, "1")
+        expect(each.get_by_role("button", name="Like")).to_have_attribute("aria-pressed", "false")
+        expect(each.locator("#controls")).to_be_hidden()
+        expect(each.locator("#set")).to_be_hidden()
+    press(page, "#like")
+    # Two tabs of one browser are the same member.
+    for each in (page, other):
+        shown(each, "2")
+        expect(each.get_by_role("button", name="Liked")).to_have_attribute("aria-pressed", "true")
+        expect(each.locator("#history li .what")).to_have_text(["Liked", "Liked"])
+    no_violations(page)
+    page.reload()
+    expect(page.get_by_role("button", name="Liked")).to_have_attribute("aria-pressed", "true")
+    press(other, "#like")
+    shown(page, "1")
+    expect(page.get_by_role("button", name="Like", exact=True)).to_have_attribute("aria-pressed", "false")
+    assert [each["member"] for each in service.call("like.members", {"name": name})["members"]] == ["<b>bob</b>"]
+    press(page, "#reset")
+    page.locator("#confirm-yes").click()
+    shown(other, "0")
+
+
 def test_everything_by_keyboard(tabs: Tabs, name: str) -> None:
     page = tabs.open("/")
     page.keyboard.press("/")

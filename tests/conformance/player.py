@@ -139,7 +139,7 @@ class Player:
         message = {"type": type, "value": value, "metadata": metadata(given["name"], life, seq, value), "timestamp": AT}
         if type != "snapshot":
             message["previousValue"] = given.get("previous", value - 1)
-        self._here.say(message | {name: given[name] for name in ("operations", "reason", "extra") if name in given})
+        self._here.say(message | {name: given[name] for name in ("operations", "reason", "member", "extra") if name in given})
 
     async def _answer(self, given: dict[str, Any]) -> None:
         """The result of an operation."""
@@ -150,7 +150,11 @@ class Player:
             "name": name, "value": value, "previousValue": 0, "metadata": metadata(name, 1, value, value),
             "latestHistory": [item], "timestamp": AT,
         }  # fmt: skip
-        self._here.say({"type": f"{given.get('type', 'increment')}Result", "id": given["id"], "result": result})
+        type = given.get("type", "increment")
+        if type.startswith("like."):
+            told = {"success": True, "newCount": value, "isLiked": given["liked"]}
+            result = {"name": name, **told, "metadata": result["metadata"]}
+        self._here.say({"type": f"{type}Result", "id": given["id"], "result": result})
 
     async def _raw(self, data: str) -> None:
         """Bytes, in hexadecimal, in the middle of the stream."""

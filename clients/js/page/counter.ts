@@ -6,13 +6,14 @@ import { Figure } from "./figure.js";
 import { number, remaining, timeOfDay, typed } from "./format.js";
 import { attempt, confirmed, notePending, setText, toast } from "./frame.js";
 import { ofEvent, ofItem, Timeline, type Happening } from "./history.js";
+import { startLike } from "./like.js";
 import { byId, counters, given, now, whileVisible } from "./service.js";
 
 const RANGES: [string, number][] = [["1 min", 60_000], ["15 min", 900_000], ["1 h", 3_600_000], ["24 h", 86_400_000], ["30 d", 2_592_000_000]];
 const WATCHING_MS = 4_000;
 const METADATA_MS = 1_000; // After a change, when the next reset is asked for.
 const HISTORY = 100;
-const USUAL = { minimum: 0, maximum: null }; // What a counter may be, unless the service says otherwise.
+const USUAL = { minimum: 0, maximum: null, likes: false }; // What a counter may be, unless the service says otherwise.
 
 export function startCounter(): void {
   const name = byId("counter").dataset.name!;
@@ -23,6 +24,7 @@ export function startCounter(): void {
   const minus = byId("minus");
   let metadata: Described | null = given.metadata;
   let value = 0;
+  let liking = false;
   let asking: ReturnType<typeof setTimeout> | undefined;
 
   // The past
@@ -70,6 +72,8 @@ export function startCounter(): void {
     } else happened(ofEvent(update as CounterEvent));
     const gone = update.metadata.id === 0 || (update as CounterEvent).reason === "deleted";
     metadata = gone ? null : { policy: USUAL, ...metadata, ...update.metadata };
+    if ((update as CounterEvent).member !== undefined) metadata!.policy = { ...metadata!.policy, likes: true };
+    offer();
     askLater();
   }
 
@@ -99,6 +103,7 @@ export function startCounter(): void {
       if (document.hidden || !metadata) return;
       metadata = await counters.call<Described>("getMetadata", { name }, { attempts: 1 }).catch(() => metadata);
       minus.setAttribute("aria-disabled", `${value <= (metadata?.policy.minimum ?? 0)}`);
+      offer();
       countDown();
     }, METADATA_MS);
   }
@@ -117,6 +122,15 @@ export function startCounter(): void {
   }
 
   // What can be done
+
+  /** Likes are liked, everything else is counted. */
+  function offer(): void {
+    const likes = metadata?.policy.likes ?? false;
+    byId("like").hidden = !likes;
+    byId("controls").hidden = byId("set").hidden = likes;
+    if (likes && !liking) startLike(name);
+    liking ||= likes;
+  }
 
   function change(by: 1 | -1): void {
     const field = byId<HTMLInputElement>("amount");
@@ -162,6 +176,7 @@ export function startCounter(): void {
   function key(event: KeyboardEvent): void {
     const busy = event.target instanceof HTMLInputElement || byId<HTMLDialogElement>("confirm").open;
     if (busy || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (metadata?.policy.likes) return;
     if (event.key === "+") change(1);
     else if (event.key === "-") change(-1);
   }
@@ -193,6 +208,7 @@ export function startCounter(): void {
   addEventListener("keydown", key);
 
   begin(given.history);
+  offer();
   countDown();
   counters.watch(name, show);
   whileVisible(WATCHING_MS, countWatching);

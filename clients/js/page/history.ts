@@ -17,9 +17,9 @@ export interface Happening {
   reason?: string | undefined;
 }
 
-export function ofItem({ id, operation, previousValue, newValue, timestamp }: HistoryItem): Happening {
+export function ofItem({ id, operation, previousValue, newValue, timestamp, reason }: HistoryItem): Happening {
   const type = operation.split("(")[0]!;
-  return { id, type, from: previousValue, to: newValue, at: Date.parse(timestamp), count: 1 };
+  return { id, type, from: previousValue, to: newValue, at: Date.parse(timestamp), count: 1, reason: reason ?? undefined };
 }
 
 export function ofEvent({ type, value, previousValue, metadata, timestamp, reason, operations = 1 }: CounterEvent): Happening {
@@ -40,6 +40,7 @@ const SIGNS: Record<string, string> = { increment: "+", decrement: "−", setVal
 function describe({ type, from, to, count, reason }: Happening): string {
   if (reason && REASONS[reason]) return REASONS[reason]!;
   if (count > 1) return `${number(count)} changes, ${signed(to - from) || "0"}`;
+  if (reason?.startsWith("like.")) return type === "increment" ? "Liked" : "Like taken back";
   if (type === "setValue") return "Set";
   if (type === "reset") return "Reset";
   return from === to ? (type === "increment" ? "At the maximum" : "At the minimum") : signed(to - from);

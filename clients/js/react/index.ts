@@ -4,4 +4,5 @@ export { CounterProvider, useCounterClient } from "./context.js";
 export { useConnection, type Connection } from "./useConnection.js";
 export { useCounter, type Operations } from "./useCounter.js";
 export { useCounters, type Views } from "./useCounters.js";
+export { useLike } from "./useLike.js";
 export { useCounterWebSocket, type CounterWebSocketOptions, type CounterWebSocketState } from "./useCounterWebSocket.js";

@@ -5,7 +5,7 @@ import { build } from "esbuild";
 import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
-const BUILT = { "page/main.ts": "page.js", "src/index.ts": "durable-counters.js" };
+const BUILT = { "page/main.ts": "page.js", "src/browser.ts": "durable-counters.js" };
 
 for (const [source, name] of Object.entries(BUILT)) {
   const target = fileURLToPath(new URL(`../../../gateway/web/static/${name}`, import.meta.url));

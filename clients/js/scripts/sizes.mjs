@@ -6,6 +6,7 @@ import { gzipSync } from "node:zlib";
 const EXTERNAL = ["react", "@tanstack/react-query", "../src/*"];
 const PARTS = [
   ["core", "src/index.ts", [], 6],
+  ["like", "src/like.ts", EXTERNAL, 1.5],
   ["react", "react/index.ts", EXTERNAL, 3],
   ["react-query", "react/query.ts", EXTERNAL, 3],
   ["page", "page/main.ts", [], 35],

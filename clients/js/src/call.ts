@@ -23,7 +23,7 @@ export function newKey(): string {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** Call `counter.<procedure>`, a few times if need be: the key stays the same, so it is done once.
+/** Call `counter.<procedure>`, or `like.<procedure>` by its full name, a few times if need be: the key stays the same, so it is done once.
  * Rejects with CounterError; `uncertain` if it may have been done all the same. */
 export async function call<Output>(procedure: string, input: object, options: CallOptions = {}): Promise<Output> {
   const { attempts = 3, random = Math.random } = options;
@@ -43,7 +43,7 @@ async function once<Output>(procedure: string, input: object, key: string, optio
   const { timeout = 15_000, signal } = options;
   let answer, body;
   try {
-    answer = await (options.fetch ?? fetch)(`${httpUrl(options.url)}/rpc/counter.${procedure}`, {
+    answer = await (options.fetch ?? fetch)(`${httpUrl(options.url)}/rpc/${procedure.includes(".") ? "" : "counter."}${procedure}`, {
       method: "POST",
       headers: { "content-type": "application/json", "idempotency-key": key },
       body: JSON.stringify(input),

@@ -9,7 +9,7 @@ import { diagnose, problem, type Problem } from "./diagnose.js";
 import { categorize, CounterError } from "./errors.js";
 import { measured, newMetrics, type Metrics } from "./metrics.js";
 import { closeWebSocket } from "./socket.js";
-import { read, type Enriched, type Message, type OperationType, type Update } from "./wire.js";
+import { read, type Enriched, type Liked, type LikeType, type Message, type OperationType, type Result, type Update } from "./wire.js";
 
 /** `idle`: nothing to do, no connection. `connecting`. `open`. `waiting`: for the next attempt.
  * `closed`: by `close()` or by a service that refuses us; `retry()` begins again. */
@@ -145,7 +145,21 @@ export class CounterClient {
     return this.operate(name, "reset", 0);
   }
 
-  /** Any other procedure, over HTTP: `call("getHistory", { name: "votes" })`. */
+  // Likes of `member`, who counts once; `Like` is for buttons. `foreseen`: what to add to the value meanwhile.
+
+  like(name: string, member: string, foreseen = 0): Promise<Liked> {
+    return this.operate(name, "like.add", foreseen, member);
+  }
+
+  unlike(name: string, member: string, foreseen = 0): Promise<Liked> {
+    return this.operate(name, "like.remove", foreseen, member);
+  }
+
+  toggleLike(name: string, member: string, foreseen = 0): Promise<Liked> {
+    return this.operate(name, "like.toggle", foreseen, member);
+  }
+
+  /** Any other procedure, over HTTP: `call("getHistory", { name: "votes" })`, `call("like.getCounts", { names })`. */
   call<Output = any>(procedure: string, input: object, options: CallOptions = {}): Promise<Output> {
     const { url, fetch } = this.options;
     return call(procedure, input, { ...(url && { url }), ...(fetch && { fetch }), ...options });
@@ -174,14 +188,14 @@ export class CounterClient {
     clearTimeout(this.lingerTimer);
   }
 
-  private operate(name: string, type: OperationType, number: number): Promise<Enriched> {
+  private operate(name: string, type: OperationType | LikeType, number: number, member?: string): Promise<any> {
     return new Promise((resolve, reject) => {
       checked(name);
       if (!Number.isSafeInteger(number) || (type.endsWith("crement") && number < 1)) {
         throw new CounterError("COUNTER_VALIDATION_ERROR", "an integer that is exact, and an amount of at least 1");
       }
       if (this.state === "closed") throw new CounterError("CLOSED", "the client is closed", { retryable: true });
-      this.outbox.add({ name, type, number, at: performance.now(), resolve, reject });
+      this.outbox.add({ name, type, number, member, at: performance.now(), resolve, reject });
       this.changed(name);
       if (this.state === "open") this.send();
       this.expireLater();
@@ -250,10 +264,10 @@ export class CounterClient {
 
   /** Put on the wire what this connection has not been given yet. */
   private send(): void {
-    for (const { id, name, type, number, sends } of this.outbox.take()) {
+    for (const { id, name, type, number, member, sends } of this.outbox.take()) {
       if (sends > 1) this.metrics.resends += 1;
-      const amount = type === "setValue" ? { value: number } : type === "reset" ? {} : { amount: number };
-      this.say({ type, name, id, ...amount });
+      const amount = type === "setValue" ? { value: number } : type.endsWith("crement") ? { amount: number } : {};
+      this.say({ type, name, id, member, ...amount });
     }
     if (performance.now() - this.heardAt > QUIET_MS) this.ping();
   }
@@ -297,7 +311,7 @@ export class CounterClient {
     }
   }
 
-  private answered(id: string | undefined, outcome: Enriched | CounterError): void {
+  private answered(id: string | undefined, outcome: Result | CounterError): void {
     const operation = this.outbox.settle(id ?? "");
     if (!operation) return;
     const refused = outcome instanceof CounterError;

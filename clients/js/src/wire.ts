@@ -3,6 +3,9 @@
 /** An operation that changes a counter. */
 export type OperationType = "increment" | "decrement" | "setValue" | "reset";
 
+/** An operation on a counter of likes, by one of its members. */
+export type LikeType = "like.add" | "like.remove" | "like.toggle";
+
 /** What is known about a counter; for one never written `id` is 0 and the times are null. */
 export interface Metadata {
   id: number;
@@ -15,7 +18,7 @@ export interface Metadata {
 
 /** What `getMetadata` says: what the counter may be, and when it resets itself next, if it will. */
 export interface Described extends Metadata {
-  policy: { minimum: number; maximum: number | null };
+  policy: { minimum: number; maximum: number | null; likes: boolean };
   resetsAt?: string;
 }
 
@@ -26,8 +29,10 @@ export interface CounterEvent {
   previousValue: number;
   metadata: Metadata;
   timestamp: string;
-  /** Why it was reset or set: `manual`, `inactivity`, `schedule`, `deleted`, `sync`. */
+  /** Why it was reset or set: `manual`, `inactivity`, `schedule`, `deleted`, `sync`; of a like, what was asked for. */
   reason?: string;
+  /** Whose like it was. */
+  member?: string;
   /** How many operations this event stands for, if more than one. */
   operations?: number;
 }
@@ -49,6 +54,8 @@ export interface HistoryItem {
   previousValue: number;
   newValue: number;
   timestamp: string;
+  /** As in events; only `getHistory` tells it. */
+  reason?: string | null;
 }
 
 /** The state after an operation of ours. */
@@ -61,9 +68,24 @@ export interface Enriched {
   timestamp: string;
 }
 
+/** The state after a like of ours. */
+export interface Liked {
+  success: boolean;
+  name: string;
+  newCount: number;
+  isLiked: boolean;
+  metadata: Metadata;
+}
+
+/** What every result says. */
+export interface Result {
+  value: number;
+  metadata: Metadata;
+}
+
 export type Message =
   | { kind: "update"; update: Update }
-  | { kind: "result"; id: string | undefined; result: Enriched }
+  | { kind: "result"; id: string | undefined; result: Result }
   | { kind: "error"; id: string | undefined; code: string; message: string; retryable: boolean; data?: unknown }
   | { kind: "pong"; timestamp: string | undefined };
 
@@ -92,7 +114,10 @@ export function read(data: unknown): Message | null {
     if (typeof code !== "string") return null;
     return { kind: "error", id, code, message: `${message.message}`, retryable: message.retryable === true, data: message.data };
   }
-  if (type.endsWith("Result") && isState(result)) return { kind: "result", id, result: result as unknown as Enriched };
+  if (type.endsWith("Result") && result) {
+    const state = { value: result.newCount, ...result }; // A like says it in its own word.
+    if (isState(state)) return { kind: "result", id, result: state };
+  }
   return null;
 }
 

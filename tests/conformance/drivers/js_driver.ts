@@ -2,7 +2,7 @@
 
 import { createInterface } from "node:readline";
 import { WebSocket as NodeWebSocket } from "ws";
-import { call, CounterClient, CounterError, type Update } from "../../../clients/js/src/index.js";
+import { call, CounterClient, CounterError, type CounterEvent, type Update } from "../../../clients/js/src/index.js";
 
 type Told = Record<string, any>;
 
@@ -50,7 +50,7 @@ class Client {
   private async answer(told: Told): Promise<void> {
     const answered = { client: this.name, as: told.as };
     try {
-      say({ say: "done", ...answered, value: (await this.operate(told)).value });
+      say({ say: "done", ...answered, value: await this.operate(told) });
     } catch (error) {
       if (!(error instanceof CounterError)) throw error;
       const { code, retryable, uncertain } = error;
@@ -58,14 +58,17 @@ class Client {
     }
   }
 
-  private operate(told: Told): Promise<{ value: number }> {
-    const { name, amount = 1, value, key, procedure } = told;
+  private async operate(told: Told): Promise<number> {
+    const { name, amount = 1, value, key, procedure, member } = told;
     switch (told.do) {
-      case "increment": return this.counters.increment(name, amount);
-      case "decrement": return this.counters.decrement(name, amount);
-      case "setValue": return this.counters.setValue(name, value);
-      case "reset": return this.counters.reset(name);
-      default: return call(procedure, { name }, { url: this.told.url, ...(key && { key }) });
+      case "increment": return (await this.counters.increment(name, amount)).value;
+      case "decrement": return (await this.counters.decrement(name, amount)).value;
+      case "setValue": return (await this.counters.setValue(name, value)).value;
+      case "reset": return (await this.counters.reset(name)).value;
+      case "like.toggle": return (await this.counters.toggleLike(name, member)).newCount;
+      case "like.add": return (await this.counters.like(name, member)).newCount;
+      case "like.remove": return (await this.counters.unlike(name, member)).newCount;
+      default: return (await call<{ value: number }>(procedure, { name }, { url: this.told.url, ...(key && { key }) })).value;
     }
   }
 
@@ -77,9 +80,9 @@ class Client {
 }
 
 function described({ type, value, metadata, ...more }: Update): object {
-  const { previousValue = null, operations = 1, reason = null } = more as { previousValue?: number; operations?: number; reason?: string };
+  const { previousValue = null, operations = 1, reason = null, member = null } = more as Partial<CounterEvent>;
   return {
-    name: metadata.name, type, value, previous: previousValue, life: metadata.id, seq: metadata.operationCount, operations, reason,
+    name: metadata.name, type, value, previous: previousValue, life: metadata.id, seq: metadata.operationCount, operations, reason, member,
   };
 }
 

@@ -77,6 +77,12 @@ class Client:
                 return (await client.set_value(name, told["value"])).value
             case "reset":
                 return (await client.reset(name)).value
+            case "like.toggle":
+                return (await client.like.toggle(name, told["member"])).new_count
+            case "like.add":
+                return (await client.like.add(name, told["member"])).new_count
+            case "like.remove":
+                return (await client.like.remove(name, told["member"])).new_count
         raise ValueError(told)
 
     async def _call(self, told: Told) -> int:
@@ -111,6 +117,7 @@ def described(event: Event) -> Told:
     return {
         "name": event.name, "type": event.type, "value": event.value, "previous": event.previous_value, "life": life,
         "seq": seq, "operations": event.operations, "reason": event.reason,
+        "member": event.member,
     }  # fmt: skip
 
 

@@ -105,5 +105,5 @@ function newer(a: State | undefined, b: State): boolean {
 function foresee(value: number, { type, number }: Operation): number {
   if (type === "increment") return Math.min(VALUE_MAX, value + number);
   if (type === "decrement") return Math.max(value < 0 ? -VALUE_MAX : 0, value - number);
-  return type === "setValue" ? number : 0;
+  return type === "setValue" ? number : type === "reset" ? 0 : value + number;
 }

@@ -2,21 +2,23 @@
 // the service applies an id once.
 
 import { CounterError } from "../errors.js";
-import type { Enriched, OperationType } from "../wire.js";
+import type { LikeType, OperationType } from "../wire.js";
 
 export interface Operation {
   readonly id: string;
   readonly name: string;
-  readonly type: OperationType;
-  /** The amount of an increment or decrement, the value of a setValue. */
+  readonly type: OperationType | LikeType;
+  /** The amount of an increment or decrement, the value of a setValue, what a like most likely adds. */
   readonly number: number;
+  /** Whose like it is. */
+  readonly member?: string | undefined;
   /** When it was asked for, in the client's milliseconds. */
   readonly at: number;
   /** How often it was put on a wire. Not at all: certainly not applied. */
   sends: number;
   /** Whether the present connection owes an answer. */
   onWire: boolean;
-  readonly resolve: (result: Enriched) => void;
+  readonly resolve: (result: any) => void;
   readonly reject: (error: CounterError) => void;
 }
 

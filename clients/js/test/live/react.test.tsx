@@ -5,7 +5,7 @@ import { StrictMode, type ReactNode } from "react";
 import { renderToString } from "react-dom/server";
 import { afterEach, expect, test } from "vitest";
 import { CounterClient } from "../../src/index.js";
-import { CounterProvider, useConnection, useCounter, useCounters, useCounterWebSocket } from "../../react/index.js";
+import { CounterProvider, useConnection, useCounter, useCounters, useCounterWebSocket, useLike } from "../../react/index.js";
 import * as query from "../../react/query.js";
 import { control, newClient, newName } from "../support/live.js";
 
@@ -39,6 +39,29 @@ test("useCounter: live, optimistic, and what is refused is taken back", async ()
   await waitFor(() => expect(result.current).toMatchObject({ value: 4, error: undefined }));
   await act(async () => void (await result.current.reset()));
   await waitFor(() => expect(result.current).toMatchObject({ value: 0, metadata: { operationCount: 4 } }));
+});
+
+test("useLike: live, optimistic, and what is refused is taken back", async () => {
+  const [client, name] = [newClient(), newName()];
+  await client.call("create", { name, policy: { likes: true, maximum: 1 } });
+  const { result, rerender } = renderHook(({ member }) => useLike(name, member), {
+    wrapper: within(client), initialProps: { member: "ann" },
+  });
+  expect(result.current).toMatchObject({ count: undefined, isLiked: undefined, pending: 0 });
+  await waitFor(() => expect(result.current).toMatchObject({ count: 0, isLiked: false }));
+  act(() => void result.current.toggle());
+  expect(result.current).toMatchObject({ count: 1, isLiked: true, pending: 1 });
+  await waitFor(() => expect(result.current).toMatchObject({ count: 1, isLiked: true, pending: 0, error: undefined }));
+  rerender({ member: "bob" });
+  await waitFor(() => expect(result.current).toMatchObject({ count: 1, isLiked: false }));
+  act(() => void result.current.toggle());
+  expect(result.current).toMatchObject({ count: 2, isLiked: true });
+  await waitFor(() => expect(result.current.error).toMatchObject({ code: "LIMIT_REACHED" }));
+  expect(result.current).toMatchObject({ count: 1, isLiked: false, pending: 0 });
+  await newClient().unlike(name, "ann");
+  await waitFor(() => expect(result.current.count).toBe(0));
+  await act(async () => void (await result.current.toggle()));
+  expect(result.current).toMatchObject({ count: 1, isLiked: true, error: undefined });
 });
 
 test("useCounters: many counters on one connection, and only changes render", async () => {

@@ -23,6 +23,9 @@ test("messages are told apart", () => {
   expect(read("pong")).toEqual({ kind: "pong", timestamp: undefined });
   const update = { type: "increment", value: 2, previousValue: 1, metadata: METADATA, timestamp: "t" };
   expect(read(JSON.stringify(update))).toEqual({ kind: "update", update });
+  const liked = { success: true, name: "votes", newCount: 2, isLiked: true, metadata: METADATA };
+  expect(read(JSON.stringify({ type: "like.addResult", id: "1", result: liked })))
+    .toEqual({ kind: "result", id: "1", result: { ...liked, value: 2 } });
   expect(read('{"type":"error","code":"UNAVAILABLE","message":"m","retryable":true,"id":"3"}'))
     .toMatchObject({ kind: "error", id: "3", retryable: true });
 });

@@ -1,0 +1,4 @@
+// Everything as one file, for pages without a bundler.
+
+export * from "./index.js";
+export * from "./like.js";
