@@ -6,10 +6,13 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from importlib.metadata import version
 
 from gateway.commands.arguments import add_commands
 from gateway.config import ConfigError, Settings, read
+
+SETTINGS = {each.name for each in fields(Settings)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,6 +29,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_serve(commands)
     _add_stop(commands)
     _add_migrate(commands)
+    _add_export(commands)
+    _add_import(commands)
     add_commands(commands)
     _add_bench(commands)
     return parser
@@ -67,10 +72,32 @@ def _add_stop(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 def _add_migrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     migrate = commands.add_parser("migrate", help="bring the schema of a database up to date")
-    migrate.add_argument("--database", metavar="URL", help="SQLAlchemy URL (a SQLite file in the data directory)")
-    migrate.add_argument("--data-dir", metavar="DIR", help="where that file is (./data)")
-    migrate.add_argument("--config", metavar="FILE", help="settings as TOML (counters.toml, if there is one)")
+    _add_database(migrate)
     migrate.set_defaults(run=_migrate)
+
+
+def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    export = commands.add_parser("export", help="write all counters of a database as lines of JSON")
+    export.add_argument("file", nargs="?", default="-", metavar="FILE", help="where to (standard output)")
+    export.add_argument("--history", action="store_true", help="with every operation that is kept")
+    _add_database(export)
+    export.set_defaults(run=_export)
+
+
+def _add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    load = commands.add_parser("import", help="make counters in a database: from a file, or from another database")
+    load.add_argument("file", nargs="?", metavar="FILE", help="what `counters export` has written; - is standard input")
+    load.add_argument("--source", metavar="URL", help="copy from this database instead")
+    load.add_argument("--history", action="store_true", help="with --source: every operation that is kept, too")
+    load.add_argument("--replace", action="store_true", help="replace counters that are there and different")
+    _add_database(load)
+    load.set_defaults(run=_import)
+
+
+def _add_database(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--database", metavar="URL", help="SQLAlchemy URL (a SQLite file in the data directory)")
+    command.add_argument("--data-dir", metavar="DIR", help="where that file is (./data)")
+    command.add_argument("--config", metavar="FILE", help="settings as TOML (counters.toml, if there is one)")
 
 
 def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -94,8 +121,26 @@ def _migrate(arguments: argparse.Namespace) -> int:
     return _with_settings(migrate, arguments)
 
 
+def _export(arguments: argparse.Namespace) -> int:
+    from gateway.transfer.commands import export
+
+    return _with_settings(lambda settings: export(settings, arguments.file, arguments.history), arguments)
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    from gateway.transfer.commands import copy, import_file
+
+    if (arguments.file is None) == (arguments.source is None):
+        print("counters: either FILE (- for standard input) or --source URL", file=sys.stderr)
+        return 2
+    if arguments.source is None:
+        return _with_settings(lambda settings: import_file(settings, arguments.file, arguments.replace), arguments)
+    how = arguments.source, arguments.history, arguments.replace
+    return _with_settings(lambda settings: copy(settings, *how), arguments)
+
+
 def _with_settings(run: Callable[[Settings], int], arguments: argparse.Namespace) -> int:
-    flags = {name: value for name, value in vars(arguments).items() if name not in ("run", "config")}
+    flags = {name: value for name, value in vars(arguments).items() if name in SETTINGS}
     try:
         settings = read(flags, arguments.config)
     except ConfigError as error:

@@ -67,6 +67,14 @@ class Database(Protocol):
         """The condition that `column` is one of `values`."""
         ...
 
+    def snapshot(self, driver: Any) -> AbstractContextManager[None]:
+        """Whatever is read inside is as of one moment."""
+        ...
+
+    def insert(self, driver: Any, table: str, columns: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Insert many rows, the fastest way there is."""
+        ...
+
     def alone(self) -> AbstractContextManager[Connection]:
         """A connection for changes of the schema, in one transaction, while nobody else makes any."""
         ...

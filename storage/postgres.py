@@ -206,6 +206,18 @@ class Postgres:
         return column == any_(bindparam(None, list(values), ARRAY(column.type)))
 
     @contextmanager
+    def snapshot(self, driver: psycopg.Connection[Any]) -> Iterator[None]:
+        with driver.transaction():
+            driver.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            driver.execute("SET LOCAL idle_in_transaction_session_timeout = 0")  # It holds nothing, and may be slow.
+            yield
+
+    def insert(self, driver: psycopg.Connection[Any], table: str, columns: str, rows: Sequence[Sequence[Any]]) -> None:
+        with driver.cursor() as cursor, cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row(row)
+
+    @contextmanager
     def alone(self) -> Iterator[Connection]:
         with (
             self._engine.connect().execution_options(isolation_level="READ COMMITTED") as connection,

@@ -121,6 +121,18 @@ class Sqlite:
         return column.in_(padded)
 
     @contextmanager
+    def snapshot(self, driver: sqlite3.Connection) -> Iterator[None]:
+        driver.execute("BEGIN")
+        try:
+            yield
+        finally:
+            driver.rollback()
+
+    def insert(self, driver: sqlite3.Connection, table: str, columns: str, rows: Sequence[Sequence[Any]]) -> None:
+        values = ", ".join("?" * len(columns.split(",")))
+        driver.executemany(f"INSERT INTO {table} ({columns}) VALUES ({values})", rows)
+
+    @contextmanager
     def alone(self) -> Iterator[Connection]:
         with self._taking_turns(), self._engine.connect() as connection:
             connection.exec_driver_sql("BEGIN IMMEDIATE")

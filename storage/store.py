@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import select, text
 from sqlalchemy.exc import SQLAlchemyError
@@ -29,6 +29,8 @@ from storage.records import (
     Postponement,
 )
 from storage.tables import Counter, Member, Note, Operation
+
+S = TypeVar("S", bound="SqlStore")
 
 OperationKey = tuple[int, str]  # Counter id and operation id.
 Membership = tuple[int, str]  # Counter id and member.
@@ -381,7 +383,12 @@ class SqlStore:
 
 def open_store(url: str) -> SqlStore:
     """Open the store at a database URL. Raises StorageMisconfigured or StorageUnavailable."""
+    return opened(SqlStore, url)
+
+
+def opened(kind: type[S], url: str) -> S:
+    """Open a database as a store of this kind."""
     try:
-        return SqlStore(url)
+        return kind(url)
     except SQLAlchemyError as error:
         raise StorageUnavailable(f"cannot open {shown(url)}: {said(error)}") from error

@@ -1,0 +1,5 @@
+"""`counters export` and `counters import`: whole counters out of a database and into one.
+
+In reading order: `lines` (a counter as a line of JSON; pure), `loading` (what is made, what is left alone and what is
+said about it), `progress`, `commands`.
+"""

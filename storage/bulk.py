@@ -1,0 +1,231 @@
+"""Whole counters, many at a time: what export, import and copy need of a database, beside the contract for hosts.
+
+Reading goes page by page, each page as of one moment, so a counter and what belongs to it fit together whatever is
+written meanwhile, and no transaction stays open for longer than a page takes.
+
+Writing makes counters that are not there, with everything that belongs to them, and never touches one that is. A
+counter too large for one piece is made invisible first, as if somebody had claimed it and done nothing; only its last
+part shows it. So an import can be cut off anywhere and run again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from sqlalchemy import func, select, tuple_
+
+from storage.alarms import ALARM, RUN
+from storage.errors import StorageError
+from storage.records import AlarmRecord, AlarmRunRecord, CounterRecord, OperationRecord
+from storage.store import COUNTER, DELETION, OPERATION, SqlStore, opened
+
+PAGE = 1_000  # Counters read as of one moment.
+ROWS = 5_000  # Rows of what belongs to them, fetched at a time.
+PART = 1_000  # Operations in one piece.
+
+# What belongs to a counter, with the columns that order the rows of one counter.
+_BELONGINGS = ((ALARM, ("id",)), (RUN, ("key", "run")), (OPERATION, ("seq",)))
+_MADE = "name, value, operation_count, epoch, created_at, updated_at, created_by, policy, idle_since, due_at, tick_at"
+
+
+class Whole(NamedTuple):
+    """A counter with what belongs to it, or the next part of that. Ids of counters in it mean nothing."""
+
+    counter: CounterRecord
+    alarms: Sequence[AlarmRecord] = ()
+    runs: Sequence[AlarmRunRecord] = ()
+    operations: Sequence[OperationRecord] = ()  # By seq.
+    part: int = 1
+    more: bool = False  # The next one goes on with the same counter.
+
+    @property
+    def rows(self) -> int:
+        """How much is in it."""
+        return 1 + len(self.alarms) + len(self.runs) + len(self.operations)
+
+
+class NotWritten(StorageError):
+    """What was read back is not what was written: the database cannot be trusted."""
+
+
+class Bulk(SqlStore):
+    """A database as a source or a target of whole counters. Raises StorageUnavailable like every store."""
+
+    def count(self) -> int:
+        """How many counters there are to be read."""
+        count: int = self._fetch(select(func.count()).where(COUNTER.c.created_at.is_not(None)))[0][0]
+        return count
+
+    # Reading
+
+    def wholes(self, history: bool) -> Iterator[Whole]:
+        """All counters by id, with their history if it is wanted, in parts of PART operations."""
+        id = 0
+        while True:
+            with self._snapshot():
+                rows = self.after(id, PAGE)
+                yield from self._wholes([row for row in rows if row.created_at is not None], history)
+            if not rows:
+                return
+            id = rows[-1].id
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[None]:
+        with self._reached(), self._database.snapshot(self._driver):
+            yield
+
+    def _wholes(self, rows: Sequence[CounterRecord], history: bool) -> Iterator[Whole]:
+        if not rows:
+            return
+        alarms, runs, operations = (
+            _Rows(self._belongings(table, order, rows[0].id, rows[-1].id) if history or table is ALARM else iter(()))
+            for table, order in _BELONGINGS
+        )
+        for row in rows:
+            whole = Whole(
+                row,
+                [AlarmRecord(*each) for each in alarms.take(row.id)],
+                [AlarmRunRecord(*each) for each in runs.take(row.id)],
+                [OperationRecord(*each) for each in operations.take(row.id, PART)],
+                more=operations.has(row.id),
+            )
+            yield whole
+            while whole.more:
+                next = [OperationRecord(*each) for each in operations.take(row.id, PART)]
+                whole = Whole(row, operations=next, part=whole.part + 1, more=operations.has(row.id))
+                yield whole
+
+    def _belongings(self, table: Any, order: Sequence[str], first: int, last: int) -> Iterator[Any]:
+        """What belongs to the counters from `first` to `last`, by their ids."""
+        place: tuple[Any, ...] | None = None
+        columns = [table.c[name] for name in ("counter_id", *order)]
+        everything = select(table).where(table.c.counter_id.between(first, last)).order_by(*columns).limit(ROWS)
+        while True:
+            statement = everything if place is None else everything.where(tuple_(*columns) > place)
+            rows = self._fetch(statement)
+            yield from rows
+            if len(rows) < ROWS:
+                return
+            place = tuple(getattr(rows[-1], column.name) for column in columns)
+
+    # Writing
+
+    def standing(self, names: Sequence[str]) -> dict[str, CounterRecord]:
+        """The rows of these names, also of those that nobody is shown."""
+        rows = self._fetch_in(select(COUNTER), COUNTER.c.name, names)
+        return {row.name: CounterRecord(*row) for row in rows}
+
+    def make(self, wholes: Sequence[Whole], instead_of: Sequence[int] = ()) -> dict[str, int]:
+        """Make these counters, in place of those with the ids `instead_of`, and read back what was written.
+
+        Of one that goes on only the first part is there then, and nobody is shown it. Returns the ids by name. Raises
+        StorageUnavailable, too, when one of them is there already.
+        """
+        names = [whole.counter.name for whole in wholes]
+        with self._transaction(several=True) as driver:
+            self._remove(instead_of)
+            made = [_made(whole.counter, whole.more) for whole in wholes]
+            self._database.insert(driver, "counter", _MADE, made)
+            rows = {row.name: row.id for row in self._named(names)}
+            self._belong(driver, [(rows[whole.counter.name], whole) for whole in wholes])
+        back = {name: row for name, row in self.standing(names).items() if row.id == rows[name]}
+        if [_made(back[name], False) if name in back else () for name in names] != made:
+            raise NotWritten("counters that were just written are not there, or are different")
+        self._check([(rows[whole.counter.name], whole) for whole in wholes])
+        return rows
+
+    def go_on(self, id: int, whole: Whole) -> bool:
+        """Add the next part of a counter that was made; the last one shows it. False: somebody else has begun it."""
+        with self._transaction(several=True) as driver:
+            self._belong(driver, [(id, whole)])
+            if not whole.more:
+                row = whole.counter
+                mine = (COUNTER.c.id == id, COUNTER.c.epoch == 0)
+                values = dict(zip(_MADE.split(", "), _made(row, False), strict=True))
+                if not self._connection.execute(COUNTER.update().where(*mine).values(values)).rowcount:
+                    return False
+        self._check([(id, whole)])
+        return True
+
+    def remove(self, ids: Sequence[int]) -> None:
+        """Forget counters and all that belongs to them."""
+        with self._transaction(several=True):
+            self._remove(ids)
+
+    def _named(self, names: Sequence[str]) -> list[Any]:
+        return self._fetch_in(select(COUNTER.c.id, COUNTER.c.name), COUNTER.c.name, names)
+
+    def _remove(self, ids: Sequence[int]) -> None:
+        if not ids:
+            return
+        for table, _ in _BELONGINGS:
+            rest = [self._database.among(table.c.counter_id, ids)]
+            if table is OPERATION:
+                rest.append(OPERATION.c.type != DELETION)
+            self._connection.execute(table.delete().where(*rest))
+        self._connection.execute(COUNTER.delete().where(self._database.among(COUNTER.c.id, ids)))
+
+    def _belong(self, driver: Any, placed: Sequence[tuple[int, Whole]]) -> None:
+        for table, rows in _tables(placed):
+            if rows:
+                columns = ", ".join(f'"{column.name}"' for column in table.columns)
+                self._database.insert(driver, table.name, columns, rows)
+
+    def _check(self, placed: Sequence[tuple[int, Whole]]) -> None:
+        """Read back what was written beside the counters themselves."""
+        ids = [id for id, _ in placed]
+        for table, rows in _tables(placed):
+            if not rows:
+                continue
+            statement = select(table)
+            if table is OPERATION and len(placed) == 1:  # Not its earlier parts again.
+                statement = statement.where(OPERATION.c.seq >= rows[0][1])
+            there = {tuple(row) for row in self._fetch_in(statement, table.c.counter_id, ids)}
+            if there != {tuple(row) for row in rows}:
+                raise NotWritten(f"rows of {table.name} that were just written are not there, or are different")
+
+
+def _made(row: CounterRecord, hidden: bool) -> tuple[Any, ...]:
+    """A new row of the counter table, whose first owner is yet to come."""
+    if hidden:
+        return (row.name, 0, 0, 0, None, None, None, None, None, None, None)
+    state = row.created_at, row.updated_at, row.created_by, row.policy, row.idle_since, row.due_at, row.tick_at
+    return (row.name, row.value, row.seq, 0, *state)
+
+
+def _tables(placed: Sequence[tuple[int, Whole]]) -> list[tuple[Any, list[Any]]]:
+    """What belongs to counters, as rows of its tables."""
+    return [
+        (ALARM, [each._replace(counter_id=id) for id, whole in placed for each in whole.alarms]),
+        (RUN, [each._replace(counter_id=id) for id, whole in placed for each in whole.runs]),
+        (OPERATION, [each._replace(counter_id=id) for id, whole in placed for each in whole.operations]),
+    ]
+
+
+class _Rows:
+    """Rows of many counters, by the counters' ids, handed out counter by counter."""
+
+    def __init__(self, rows: Iterator[Any]) -> None:
+        self._rows = rows
+        self._next = next(rows, None)
+
+    def has(self, id: int) -> bool:
+        """Whether there is another one of this counter. Those of earlier ones are left out."""
+        while self._next is not None and self._next.counter_id < id:
+            self._next = next(self._rows, None)
+        return self._next is not None and self._next.counter_id == id
+
+    def take(self, id: int, most: int | None = None) -> list[Any]:
+        """The next rows of this counter, at most so many."""
+        taken: list[Any] = []
+        while (most is None or len(taken) < most) and self.has(id):
+            taken.append(self._next)
+            self._next = next(self._rows, None)
+        return taken
+
+
+def open_bulk(url: str) -> Bulk:
+    """Open a database for whole counters. Raises StorageMisconfigured or StorageUnavailable."""
+    return opened(Bulk, url)
