@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
+from functools import partial
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection, and_, select
@@ -11,40 +13,58 @@ from storage.records import AlarmRecord, AlarmRunRecord, AlarmStep
 from storage.tables import Alarm, AlarmRun, Counter
 
 RUNS_KEPT = 100  # Of one counter.
+_LAST = chr(0x10FFFF)  # Sorts after every id.
 
 COUNTER: Any = Counter.__table__  # type: ignore[attr-defined]
 ALARM: Any = Alarm.__table__  # type: ignore[attr-defined]
 RUN: Any = AlarmRun.__table__  # type: ignore[attr-defined]
 
 
-def put(connection: Connection, alarms: Iterable[AlarmRecord]) -> None:
-    """Set alarms, in place of those with the same id."""
-    for alarm in alarms:
-        cancel(connection, [(alarm.counter_id, alarm.id)])
-        connection.execute(ALARM.insert().values(alarm._asdict()))
+def change(
+    connection: Connection,
+    cancellations: Iterable[tuple[int, str]] = (),
+    alarms: Iterable[AlarmRecord] = (),
+    steps: Iterable[AlarmStep] = (),
+    deletions: Iterable[int] = (),
+) -> None:
+    """Cancel alarms, set others in place of those with the same id, take steps, and forget all of counters that go.
+
+    Everybody takes them in the order of counters and ids. The timer takes its steps without owning the counters, and
+    it and an owner that took the same alarms in different orders would wait for each other on Postgres.
+    """
+    work: list[tuple[tuple[int, str], Callable[[], None]]] = []
+    work += [(place, partial(_cancel, connection, *place)) for place in cancellations]
+    work += [((each.counter_id, each.id), partial(_put, connection, each)) for each in alarms]
+    work += [((each.before.counter_id, each.before.id), partial(_step, connection, each)) for each in steps]
+    work += [((id, _LAST), partial(_forget, connection, id)) for id in deletions]
+    for _, do in sorted(work, key=itemgetter(0)):
+        do()
 
 
-def cancel(connection: Connection, cancellations: Iterable[tuple[int, str]]) -> None:
-    for counter_id, id in cancellations:
-        connection.execute(ALARM.delete().where(ALARM.c.counter_id == counter_id, ALARM.c.id == id))
+def _cancel(connection: Connection, counter_id: int, id: str) -> None:
+    connection.execute(ALARM.delete().where(ALARM.c.counter_id == counter_id, ALARM.c.id == id))
 
 
-def forget(connection: Connection, counter_id: int) -> None:
-    """A counter is deleted, and what belongs to it."""
+def _put(connection: Connection, alarm: AlarmRecord) -> None:
+    _cancel(connection, alarm.counter_id, alarm.id)
+    connection.execute(ALARM.insert().values(alarm._asdict()))
+
+
+def _forget(connection: Connection, counter_id: int) -> None:
     connection.execute(ALARM.delete().where(ALARM.c.counter_id == counter_id))
     connection.execute(RUN.delete().where(RUN.c.counter_id == counter_id))
 
 
-def step(connection: Connection, steps: Sequence[AlarmStep]) -> None:
-    for before, after, run in steps:
-        same = and_(
-            ALARM.c.counter_id == before.counter_id, ALARM.c.id == before.id,
-            ALARM.c.key == before.key, ALARM.c.run == before.run,
-        )  # fmt: skip
-        change = ALARM.delete().where(same) if after is None else ALARM.update().where(same).values(after._asdict())
-        if connection.execute(change).rowcount and run is not None:
-            connection.execute(RUN.insert().values(run._asdict()))
-            _trim(connection, run.counter_id)
+def _step(connection: Connection, step: AlarmStep) -> None:
+    before, after, run = step
+    same = and_(
+        ALARM.c.counter_id == before.counter_id, ALARM.c.id == before.id,
+        ALARM.c.key == before.key, ALARM.c.run == before.run,
+    )  # fmt: skip
+    change = ALARM.delete().where(same) if after is None else ALARM.update().where(same).values(after._asdict())
+    if connection.execute(change).rowcount and run is not None:
+        connection.execute(RUN.insert().values(run._asdict()))
+        _trim(connection, run.counter_id)
 
 
 def _trim(connection: Connection, counter_id: int) -> None:

@@ -82,12 +82,12 @@ class MemoryStore:
                 row = self._counters[self._names[policy.id]]
                 created_by = row.created_by if policy.created_by is None else policy.created_by
                 self._counters[row.name] = row._replace(policy=policy.policy, created_by=created_by)
-        for alarm in commit.alarms:
-            if alarm.counter_id not in fenced:
-                self._alarms[alarm.counter_id, alarm.id] = alarm
         for place in commit.cancellations:
             if place[0] not in fenced:
                 self._alarms.pop(place, None)
+        for alarm in commit.alarms:
+            if alarm.counter_id not in fenced:
+                self._alarms[alarm.counter_id, alarm.id] = alarm
         self.step_alarms([each for each in commit.steps if each.before.counter_id not in fenced])
         for id in (*commit.cleared, *commit.deletions):
             if id not in fenced:

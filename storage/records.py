@@ -143,7 +143,7 @@ class Commit(NamedTuple):
     policies: Sequence[PolicyWrite] = ()
     deletions: Sequence[int] = ()
     deadlines: Sequence[DeadlineWrite] = ()
-    alarms: Sequence[AlarmRecord] = ()  # To be set, in place of those with the same id.
+    alarms: Sequence[AlarmRecord] = ()  # To be set, in place of those with the same id, and after all cancellations.
     cancellations: Sequence[tuple[int, str]] = ()  # Counter id and id of alarms.
     steps: Sequence[AlarmStep] = ()
     joined: Sequence[MemberRecord] = ()  # Nobody of these was a member, and

@@ -213,15 +213,18 @@ class SqlStore:
                         created_by=COUNTER.c.created_by if write.created_by is None else write.created_by,
                     )
                 )
-        alarms.put(self._connection, [each for each in commit.alarms if each.counter_id not in fenced])
-        alarms.cancel(self._connection, [each for each in commit.cancellations if each[0] not in fenced])
-        alarms.step(self._connection, [each for each in commit.steps if each.before.counter_id not in fenced])
+        alarms.change(
+            self._connection,
+            [each for each in commit.cancellations if each[0] not in fenced],
+            [each for each in commit.alarms if each.counter_id not in fenced],
+            [each for each in commit.steps if each.before.counter_id not in fenced],
+            [id for id in commit.deletions if id not in fenced],
+        )
         for id in (*commit.cleared, *commit.deletions):
             if id not in fenced:
                 self._connection.execute(MEMBER.delete().where(MEMBER.c.counter_id == id))
         for id in commit.deletions:
             if id not in fenced:
-                alarms.forget(self._connection, id)
                 # The deletion itself stays, so that it is known when it is asked for again.
                 rest = (OPERATION.c.counter_id == id, OPERATION.c.type != DELETION)
                 self._connection.execute(OPERATION.delete().where(*rest))
@@ -323,7 +326,7 @@ class SqlStore:
 
     def step_alarms(self, steps: Sequence[AlarmStep]) -> None:
         with self._transaction(several=True):
-            alarms.step(self._connection, steps)
+            alarms.change(self._connection, steps=steps)
 
     def agree(self, name: str, value: str) -> str:
         with self._transaction(several=True):

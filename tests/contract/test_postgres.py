@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import count
@@ -11,7 +11,16 @@ from itertools import count
 import pytest
 
 from storage.errors import StorageError, StorageUnavailable
-from storage.records import Commit, CounterRecord, CounterWrite, OperationRecord, PolicyWrite
+from storage.records import (
+    AlarmRecord,
+    AlarmStep,
+    Commit,
+    CounterRecord,
+    CounterWrite,
+    DeadlineWrite,
+    OperationRecord,
+    PolicyWrite,
+)
 from storage.store import SqlStore, open_store
 from tests.support.claimants import increment
 from tests.support.cut import CuttingProxy
@@ -230,6 +239,39 @@ class TestItsPeers:
             rows = store.read(names)
             assert sum(row.value for row in rows.values()) == sum(row.seq for row in rows.values()) == kept
             assert {row.epoch for row in rows.values()} <= {151}
+
+    def test_nor_a_timer_and_the_owners(self, postgres_server: PostgresServer, postgres_url: str) -> None:
+        """The timer writes down failed attempts without owning the counters; owners set, cancel and run alarms."""
+        with opened(postgres_url) as store:
+            rows = store.claim([f"c{number}" for number in range(6)], 0)
+            alarms = [
+                AlarmRecord(row.id, id, f"{row.id}{id}", "increment", 1, None, 1_000, 1) for row in rows for id in "abc"
+            ]
+            writes = [DeadlineWrite(row.id, row.epoch, 0, 0, 1, 1, None, None) for row in rows]
+            store.commit(Commit([], deadlines=writes, alarms=alarms))
+
+        def failed(each: AlarmRecord) -> AlarmStep:
+            return AlarmStep(each, each._replace(error="UNAVAILABLE"), None)
+
+        def attempts(store: SqlStore, turn: int) -> None:
+            store.step_alarms([failed(each) for each in reversed(alarms)])
+
+        def owns(store: SqlStore, turn: int) -> None:
+            put, rest = alarms[turn % 18 :], alarms[: turn % 18]
+            cancelled = [(each.counter_id, each.id) for each in reversed(put)]
+            steps = [failed(each) for each in reversed(rest)]
+            commit = Commit([], deadlines=writes, alarms=put, cancellations=cancelled, steps=steps)
+            assert store.commit(commit) == frozenset()
+
+        def fight(what: Callable[[SqlStore, int], None]) -> None:
+            with opened(postgres_url) as store:
+                for turn in range(60):
+                    what(store, turn)
+
+        before = _deadlocks(postgres_server, postgres_url)
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(fight, [attempts, owns, attempts, owns]))
+        assert _deadlocks(postgres_server, postgres_url) == before
 
 
 def _deadlocks(server: PostgresServer, url: str) -> int:

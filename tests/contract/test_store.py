@@ -518,6 +518,8 @@ class TestAlarms:
         again = alarm(row, key="m", amount=3)
         store.commit(due_write(row, None)._replace(alarms=[again], cancellations=[(row.id, "b"), (row.id, "c")]))
         assert store.alarms(row.id) == [again]
+        store.commit(due_write(row, None)._replace(alarms=[one, again], cancellations=[(row.id, "a")]))
+        assert store.alarms(row.id) == [again], "what is cancelled and set in one commit is set"
         store.claim(["votes"], 0)
         late = due_write(row, None)._replace(alarms=[other], cancellations=[(row.id, "a")])
         assert store.commit(late) == {row.id}

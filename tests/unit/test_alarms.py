@@ -181,6 +181,13 @@ class TestRunning:
             assert [each.id for each in s.store.alarms(1)] == ["b"]
 
     @jumping
+    async def test_cancelled_and_set_anew_in_one_round(self) -> None:
+        async with stage() as s:
+            await s.call(setting(every=5_000))
+            await s.call(cancelling(), setting(every=7_000))
+            assert [each.every for each in s.store.alarms(1)] == [7_000]
+
+    @jumping
     async def test_a_deleted_counter_has_none(self) -> None:
         async with stage() as s:
             await s.call(setting(every=5_000))
