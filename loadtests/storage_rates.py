@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from itertools import cycle, islice
 from uuid import uuid4
 
@@ -17,6 +18,7 @@ from storage.records import Commit, CounterRecord, CounterWrite, OperationRecord
 from storage.store import SqlStore, open_store
 
 TURN_S = 0.2
+SIZES = ((1, 1), (30, 1), (30, 1000), (1000, 1), (1000, 1000))  # Operations in a commit, and counters.
 
 
 class Load:
@@ -53,26 +55,34 @@ class Load:
         assert self._store.commit(Commit(writes, history)) == frozenset()
 
 
+def compare(urls: Sequence[str], seconds: float, sizes: Sequence[tuple[int, int]] = SIZES) -> list[float]:
+    """Print the table. Returns for each size what the last database does of what the first does."""
+    stores = [open_store(url) for url in urls]
+    kinds = " | ".join(url.split(":")[0] for url in urls)
+    print(f"| operations in a commit / counters | {kinds} | ratio |")
+    print("|---" * (len(stores) + 2) + "|")
+    ratios = []
+    for operations, counters in sizes:
+        loads = [Load(store, counters, operations) for store in stores]
+        for _ in range(round(seconds / TURN_S)):
+            for load in loads:
+                load.turn()
+        rates = [load.done / load.seconds for load in loads]
+        cells = " | ".join(f"{rate:,.0f}/s" for rate in rates)
+        ratios.append(rates[-1] / rates[0])
+        print(f"| {operations:,} / {counters:,} | {cells} | {ratios[-1]:.2f} |", flush=True)
+    for store in stores:
+        store.close()
+    return ratios
+
+
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("databases", nargs="+", metavar="URL")
     parser.add_argument("--seconds", type=float, default=3.0, help="for each figure (3)")
     given = parser.parse_args()
-    stores = [open_store(url) for url in given.databases]
-    kinds = " | ".join(url.split(":")[0] for url in given.databases)
-    print(f"| operations in a commit / counters | {kinds} | ratio |")
-    print("|---" * (len(stores) + 2) + "|")
-    for operations, counters in ((1, 1), (30, 1), (30, 1000), (1000, 1), (1000, 1000)):
-        loads = [Load(store, counters, operations) for store in stores]
-        for _ in range(round(given.seconds / TURN_S)):
-            for load in loads:
-                load.turn()
-        rates = [load.done / load.seconds for load in loads]
-        cells = " | ".join(f"{rate:,.0f}/s" for rate in rates)
-        print(f"| {operations:,} / {counters:,} | {cells} | {rates[-1] / rates[0]:.2f} |", flush=True)
-    for store in stores:
-        store.close()
+    compare(given.databases, given.seconds)
 
 
 if __name__ == "__main__":

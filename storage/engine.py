@@ -11,6 +11,7 @@ from sqlalchemy import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError
 
 from storage import schema
+from storage.advice import advice
 from storage.errors import StorageMisconfigured, StorageUnavailable
 from storage.postgres import Postgres
 from storage.records import Commit, Postponement
@@ -122,8 +123,10 @@ def shown(url: str) -> str:
 
 
 def said(error: Exception) -> str:
-    """What the driver said, on one line, without SQLAlchemy's wrapping, which quotes parameters."""
-    return " ".join(str(error.__cause__ or error).split())
+    """What the driver said and what to do about it, on one line. SQLAlchemy's wrapping, left out, quotes parameters."""
+    cause = error.__cause__ or error
+    text, what = " ".join(str(cause).split()), advice(cause)
+    return f"{text} ({what})" if what else text
 
 
 def _parse(url: str) -> URL:

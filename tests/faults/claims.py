@@ -1,8 +1,10 @@
 """Hundreds claim one counter at the same time: each epoch has one owner, and only the newest of them may write.
 
     python -m tests.faults.claims
+    python -m tests.faults.claims --postgres
 
-Several processes, each with many connections to one SQLite file. In every round all claim, and then all write.
+Several processes, each with many connections to one database, a SQLite file or a Postgres server of the test's own. In
+every round all claim, and then all write.
 """
 
 from __future__ import annotations
@@ -12,15 +14,16 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from multiprocessing import get_context
-from pathlib import Path
 
 from loadtests.service import raise_open_files
 from loadtests.verdict import Verdict
 from storage.store import open_store
 from tests.faults.command import chosen, options
 from tests.support.claimants import Attempt, race
+from tests.support.postgres_server import PostgresServer
 
 NAME = "claimed"
 PATIENCE_S = 300.0
@@ -36,9 +39,8 @@ class Sizes:
 QUICK = Sizes(rounds=3, claimants=40, processes=2)
 
 
-def run(database: Path, sizes: Sizes, verdict: Verdict) -> None:
+def run(url: str, sizes: Sizes, verdict: Verdict) -> None:
     """See the module."""
-    url = f"sqlite:///{database}"
     each = sizes.claimants // sizes.processes
     all = each * sizes.processes
     context = get_context("spawn")
@@ -73,11 +75,18 @@ def _only_the_newest_wrote(attempts: Sequence[Attempt]) -> bool:
 
 def main() -> int:
     """The command."""
-    sizes = chosen(options(__doc__, Sizes()).parse_args(), Sizes(), QUICK)
+    parser = options(__doc__, Sizes())
+    parser.add_argument("--postgres", action="store_true", help="on a Postgres of its own instead of SQLite")
+    given = parser.parse_args()
+    sizes = chosen(given, Sizes(), QUICK)
     raise_open_files()
     verdict = Verdict()
-    with tempfile.TemporaryDirectory() as folder:
-        run(Path(folder) / "counters.db", sizes, verdict)
+    with ExitStack() as stack:
+        if given.postgres:
+            url = stack.enter_context(PostgresServer()).start(max_connections=sizes.claimants + 20).new_database()
+        else:
+            url = f"sqlite:///{stack.enter_context(tempfile.TemporaryDirectory())}/counters.db"
+        run(url, sizes, verdict)
     return 0 if verdict.kept else 1
 
 

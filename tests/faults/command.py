@@ -12,6 +12,7 @@ import gc
 import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import uvloop
 
 from loadtests.service import raise_open_files
 from loadtests.verdict import Verdict
+from tests.support.postgres_server import PostgresServer
 from tests.support.service_process import Service
 
 SHOWN = 10  # Of what is wrong; the rest is counted.
@@ -43,12 +45,17 @@ class Command:
         """The command line."""
         parser = options(self.about, self.sizes)
         parser.add_argument("--data-dir", type=Path, help="of the service, kept afterwards: its log is in there")
+        parser.add_argument("--postgres", action="store_true", help="on a Postgres of its own instead of SQLite")
         given = parser.parse_args()
         sizes = chosen(given, self.sizes, self.quick)
         raise_open_files()
         signal.signal(signal.SIGTERM, _exit)  # As Ctrl-C: unwinds, so that the service is ended.
         verdict = Verdict()
-        with Service(given.data_dir, **self.flags(sizes)).start() as service:
+        with ExitStack() as stack:
+            flags = dict(self.flags(sizes))
+            if given.postgres:
+                flags["database"] = stack.enter_context(PostgresServer(flushed=True)).start().new_database()
+            service = stack.enter_context(Service(given.data_dir, **flags)).start()
             self.on_loop(service, sizes, verdict)
             verdict.exactly("exit code of the service, which left nothing behind", service.stop(), 0)
         return 0 if verdict.kept else 1

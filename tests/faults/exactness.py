@@ -3,6 +3,7 @@
     python -m tests.faults.exactness --kills 5 --hosts 2
     python -m tests.faults.exactness --victims gateway --no-ids
     python -m tests.faults.exactness --victims database
+    python -m tests.faults.exactness --postgres --kills 10
 
 Clients over HTTP and WebSocket hammer one hot counter and many others. Each operation carries an id of its client's;
 those without an answer are sent again at the end and have to resolve to exactly once. With `--no-ids` only the
@@ -179,6 +180,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=5, help="of each victim (5)")
     parser.add_argument("--victims", choices=("host", "gateway", "supervisor", "database"), default="host")
     parser.add_argument("--database", metavar="URL", help="an empty one (a SQLite file)")
+    parser.add_argument("--postgres", action="store_true", help="on a Postgres of its own instead")
     parser.add_argument("--hosts", type=int, default=2)
     parser.add_argument("--gateways", type=int, default=2)
     parser.add_argument("--counters", type=int, default=200)
@@ -196,14 +198,15 @@ def main() -> int:
     )
     flags = {"hosts": given.hosts, "gateways": given.gateways}
     with ExitStack() as stack:
-        server = None
-        if given.victims == "database":
+        victim = None
+        if given.victims == "database" or given.postgres:
             server = stack.enter_context(PostgresServer(flushed=True)).start()
             flags["database"] = server.new_database()
+            victim = server if given.victims == "database" else None
         elif given.database:
             flags["database"] = given.database
         service = stack.enter_context(Service(**flags)).start()
-        report = asyncio.run(run(service, plan, server))
+        report = asyncio.run(run(service, plan, victim))
         print("\n".join(report.lines()), flush=True)
         service.stop()
     return 1 if report.wrong else 0

@@ -14,6 +14,8 @@ from loadtests.service import raise_open_files
 from loadtests.verdict import Line, Verdict
 from tests.faults import claims, clients, failover, freeze, hibernation, move, neighbour, overload, supervisor, upgrade
 from tests.faults.command import Command
+from tests.support.postgres import needs_postgres
+from tests.support.postgres_server import PostgresServer
 from tests.support.service_process import Service
 
 COMMANDS = {
@@ -49,7 +51,7 @@ def test_a_short_version_is_exact(tormented: Service, name: str) -> None:
 
 def test_few_claimants_are_told_apart(tmp_path: Path) -> None:
     verdict = Verdict()
-    claims.run(tmp_path / "counters.db", claims.QUICK, verdict)
+    claims.run(f"sqlite:///{tmp_path / 'counters.db'}", claims.QUICK, verdict)
     assert missed(verdict, timed=False) == []
 
 
@@ -63,7 +65,25 @@ def test_every_bar_is_kept(name: str) -> None:
 def test_hundreds_of_claimants_are_told_apart(tmp_path: Path) -> None:
     raise_open_files()
     verdict = Verdict()
-    claims.run(tmp_path / "counters.db", claims.Sizes(), verdict)
+    claims.run(f"sqlite:///{tmp_path / 'counters.db'}", claims.Sizes(), verdict)
+    assert missed(verdict, timed=True) == []
+
+
+@needs_postgres
+def test_few_claimants_on_a_server_are_told_apart(postgres_url: str) -> None:
+    verdict = Verdict()
+    claims.run(postgres_url, claims.QUICK, verdict)
+    assert missed(verdict, timed=False) == []
+
+
+@pytest.mark.long
+@needs_postgres
+def test_hundreds_of_claimants_on_a_server_are_told_apart() -> None:
+    raise_open_files()
+    verdict = Verdict()
+    with PostgresServer() as server:
+        url = server.start(max_connections=claims.Sizes().claimants + 20).new_database()
+        claims.run(url, claims.Sizes(), verdict)
     assert missed(verdict, timed=True) == []
 
 

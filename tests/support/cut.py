@@ -9,20 +9,26 @@ from typing import Self
 
 
 class CuttingProxy:
-    """Passes bytes on between clients and one server; `cut_next_answer` drops what the server says next."""
+    """Passes bytes on between clients and one server; drops what is said next, and the connection, when it is asked to.
+    """
 
     def __init__(self, port: int) -> None:
         self._server = ("127.0.0.1", port)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        self._armed = threading.Event()
+        self._armed = {True: threading.Event(), False: threading.Event()}  # For answers, for requests.
         self.cut = threading.Event()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut_next_answer(self) -> None:
         """Read the next bytes of the server and close the connection instead of passing them on."""
         self.cut.clear()
-        self._armed.set()
+        self._armed[True].set()
+
+    def cut_next_request(self) -> None:
+        """Pass on only the first half of what a client says next, and close the connection."""
+        self.cut.clear()
+        self._armed[False].set()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
@@ -35,8 +41,10 @@ class CuttingProxy:
     def _pass_on(self, source: socket.socket, target: socket.socket, answers: bool) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
-                if answers and self._armed.is_set():
-                    self._armed.clear()
+                if self._armed[answers].is_set():
+                    self._armed[answers].clear()
+                    if not answers:
+                        target.sendall(data[: len(data) // 2])
                     self.cut.set()
                     break
                 target.sendall(data)

@@ -151,13 +151,16 @@ class Service:
     """`counters serve` with its own port, data directory and Ray.
 
     `settings` are flags of serve, such as `hosts=2`. A service can be started again after it was stopped or killed:
-    on the same port and the same data.
+    on the same port and the same data. It runs the code in `tree`.
     """
 
-    def __init__(self, data_dir: Path | None = None, port: int | None = None, **settings: object) -> None:
+    def __init__(
+        self, data_dir: Path | None = None, port: int | None = None, tree: Path = ROOT, **settings: object
+    ) -> None:
         self.scratch = Path(tempfile.mkdtemp(prefix="cs-"))  # Short: a Unix socket's path has at most 107 bytes.
         self.data_dir = data_dir or self.scratch / "data"
         self.port = port or free_port()
+        self.tree = tree
         self.settings = settings
         self.output = self.scratch / "terminal.log"
         self.family = Family()
@@ -185,12 +188,13 @@ class Service:
         temporary = self.scratch / "tmp"
         temporary.mkdir(exist_ok=True)
         flags = [f"--{name.replace('_', '-')}={value}" for name, value in self.settings.items()]
+        more = {"PYTHONPATH": str(self.tree), **more}
         marked = self.family.environment(RAY_TMPDIR=str(self.scratch), TMPDIR=str(temporary), **more)
         with self.output.open("ab") as output:
             self._printed = output.tell()
             self.command = subprocess.Popen(
                 command("serve", "--port", str(self.port), "--data-dir", self.data_dir, *flags),
-                cwd=ROOT,
+                cwd=self.tree,
                 env=marked,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
