@@ -139,7 +139,8 @@ class Player:
         message = {"type": type, "value": value, "metadata": metadata(given["name"], life, seq, value), "timestamp": AT}
         if type != "snapshot":
             message["previousValue"] = given.get("previous", value - 1)
-        self._here.say(message | {name: given[name] for name in ("operations", "reason", "member", "extra") if name in given})
+        more = ("operations", "reason", "member", "extra")
+        self._here.say(message | {name: given[name] for name in more if name in given})
 
     async def _answer(self, given: dict[str, Any]) -> None:
         """The result of an operation."""
