@@ -45,5 +45,5 @@ REQUIRE = "--banner:js=import{createRequire}from'node:module';const require=crea
 CLIENTS = {
     "python": Client(python),
     # A browser does not let a page see why a handshake failed.
-    "javascript": Client(javascript, frozenset({"events", "handshake", "refusal", "retry-after", "nonsense"})),
+    "javascript": Client(javascript, frozenset({"handshake"})),
 }

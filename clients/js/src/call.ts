@@ -16,6 +16,7 @@ export interface CallOptions {
 }
 
 const PAUSE_MS = 300;
+const RETRY_AFTER_MAX_S = 300; // Who asks for more is misunderstood.
 
 /** A text that nobody else has chosen. */
 export function newKey(): string {
@@ -23,7 +24,8 @@ export function newKey(): string {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** Call `counter.<procedure>`, or `like.<procedure>` by its full name, a few times if need be: the key stays the same, so it is done once.
+/** Call `counter.<procedure>`, or another by its full name (`like.getCounts`), a few times if need be, and not sooner than
+ * the service says: the key stays the same, so it is done once.
  * Rejects with CounterError; `uncertain` if it may have been done all the same. */
 export async function call<Output>(procedure: string, input: object, options: CallOptions = {}): Promise<Output> {
   const { attempts = 3, random = Math.random } = options;
@@ -33,11 +35,15 @@ export async function call<Output>(procedure: string, input: object, options: Ca
       return await once<Output>(procedure, input, key, options);
     } catch (error) {
       if (!(error instanceof CounterError && error.retryable && attempt < attempts)) throw error;
-      await new Promise((resolve) => setTimeout(resolve, random() * PAUSE_MS * 2 ** attempt));
+      const pause = Math.max((error as Failure).after ?? 0, random() * PAUSE_MS * 2 ** attempt);
+      await new Promise((resolve) => setTimeout(resolve, pause));
       options.signal?.throwIfAborted();
     }
   }
 }
+
+/** `after`: milliseconds that the service wants us to wait. */
+type Failure = CounterError & { after?: number };
 
 async function once<Output>(procedure: string, input: object, key: string, options: CallOptions): Promise<Output> {
   const { timeout = 15_000, signal } = options;
@@ -52,11 +58,21 @@ async function once<Output>(procedure: string, input: object, key: string, optio
     body = await answer.json();
   } catch (error) {
     if (error instanceof CounterError || signal?.aborted) throw error;
+    // A whole page where JSON belongs is a login page or another service, and will be one the next time.
+    if (answer?.ok && error instanceof SyntaxError) {
+      throw new CounterError("NONSENSE", "something else answers in place of the service", { uncertain: true });
+    }
     const status = answer && !answer.ok ? `HTTP_${answer.status}` : "NO_ANSWER";
-    throw new CounterError(status, "the service gave no answer", { retryable: true, uncertain: true });
+    throw later(answer, new CounterError(status, "the service gave no answer", { retryable: true, uncertain: true }));
   }
   if (answer.ok) return body;
   const { code = `HTTP_${answer.status}`, message = answer.statusText, retryable, data } = body?.error ?? {};
   const again = retryable === true || (retryable === undefined && answer.status >= 500);
-  throw new CounterError(code, message, { retryable: again, uncertain: again, data });
+  throw later(answer, new CounterError(code, message, { retryable: again, uncertain: again, data }));
+}
+
+function later(answer: Response | undefined, error: Failure): Failure {
+  const seconds = Number(answer?.headers.get("retry-after"));
+  if (seconds > 0 && seconds <= RETRY_AFTER_MAX_S) error.after = seconds * 1000;
+  return error;
 }

@@ -22,7 +22,8 @@ export interface ClientOptions {
   key?: string;
   /** What others are told of this session. */
   attachment?: unknown;
-  /** At most so many events a second and counter. */
+  /** Only these types of events, and at most so many a second and counter. */
+  events?: readonly OperationType[];
   rate?: number;
   reconnect?: ReconnectOptions;
   /** Milliseconds between pings, and to wait for a pong or for the handshake before a connection counts as dead. */
@@ -99,7 +100,7 @@ export class CounterClient {
     if (!known && this.counters.size >= COUNTERS_MAX) {
       throw new CounterError("TOO_MANY_COUNTERS", `one client watches ${COUNTERS_MAX} counters at most`);
     }
-    const watched = known ?? { counter: new Counter(), watchers: new Set(), view: undefined };
+    const watched = known ?? { counter: new Counter(!this.options.events), watchers: new Set(), view: undefined };
     const own: Watcher = (view, update) => watcher(view, update); // The same function may watch twice.
     this.counters.set(name, watched);
     watched.watchers.add(own);
@@ -177,10 +178,14 @@ export class CounterClient {
 
   /** End the connection. What has no answer is rejected. Nothing happens any more until `retry()`. */
   close(): void {
+    this.end("CLOSED", "the client was closed", null);
+  }
+
+  private end(code: string, message: string, found: Problem | null): void {
     this.drop();
-    this.become("closed", null);
+    this.become("closed", found);
     for (const operation of this.outbox.expire(Infinity)) {
-      operation.reject(new CounterError("CLOSED", "the client was closed", { uncertain: operation.sends > 0 }));
+      operation.reject(new CounterError(code, message, { uncertain: operation.sends > 0 }));
       this.counters.get(operation.name)?.counter.answered(null, false);
       this.changed(operation.name);
     }
@@ -220,8 +225,8 @@ export class CounterClient {
 
   private connect(): void {
     clearTimeout(this.attemptTimer);
-    const { key, options: { url, attachment, rate } } = this;
-    const parameters = { key, attachment: attachment === undefined ? undefined : JSON.stringify(attachment), rate };
+    const { key, options: { url, attachment, events, rate } } = this;
+    const parameters = { key, attachment: attachment === undefined ? undefined : JSON.stringify(attachment), events: events && [...events].sort(), rate };
     const socket = new (this.options.WebSocket ?? WebSocket)(wsUrl(url, "/ws", parameters));
     this.socket = socket;
     this.workedSince = undefined;
@@ -372,7 +377,9 @@ export class CounterClient {
     if (this.state === "open") this.metrics.drops += 1;
     this.drop();
     if (!this.needed) return this.rest();
-    if (categorize(code) === "refused") return this.become("closed", problem("refused"));
+    if (categorize(code) === "refused") {
+      return this.end("REFUSED", reason || "the service refuses this connection", problem("refused"));
+    }
     const pause = this.reconnect.ended(code, reason, lived, this.settings.random());
     this.attend(true);
     this.attemptTimer = setTimeout(() => this.connect(), pause);

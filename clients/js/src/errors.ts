@@ -3,7 +3,8 @@
 /** Why an operation or a call did not succeed. */
 export class CounterError extends Error {
   override readonly name = "CounterError";
-  /** The service's word for it (`LIMIT_REACHED`, …), or one of ours: `OUTBOX_FULL`, `CLOSED`, `NO_ANSWER`, `HTTP_<status>`. */
+  /** The service's word for it (`LIMIT_REACHED`, …), or one of ours: `OUTBOX_FULL`, `CLOSED`, `REFUSED`, `NO_ANSWER`,
+   * `NONSENSE` (something else answers in place of the service), `HTTP_<status>`. */
   readonly code: string;
   /** Whether the same may succeed when it is tried again. */
   readonly retryable: boolean;
@@ -27,6 +28,6 @@ export type Category = "restart" | "transient" | "refused";
 
 export function categorize(code: number): Category {
   if (code === 1012) return "restart";
-  // 1008 is a policy's word; 4400 to 4404 mirror the HTTP statuses of a client's mistakes.
-  return code === 1008 || (code >= 4400 && code <= 4404) ? "refused" : "transient";
+  // 1008 is a policy's word; 4400 to 4499 mirror the HTTP statuses of a client's mistakes. Two of those pass: 408 and 429.
+  return code === 1008 || (code >= 4400 && code < 4500 && code !== 4408 && code !== 4429) ? "refused" : "transient";
 }

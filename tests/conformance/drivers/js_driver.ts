@@ -17,7 +17,7 @@ class Client {
   private state = "";
 
   constructor(private readonly name: string, private readonly told: Told) {
-    const { base = 0.02, cap = 0.1, quiet = 20, patience = 10, answer = 30, rate, attachment } = told.options ?? {};
+    const { base = 0.02, cap = 0.1, quiet = 20, patience = 10, answer = 30, events, rate, attachment } = told.options ?? {};
     this.counters = new CounterClient({
       url: told.url,
       reconnect: { base: base * 1000, cap: cap * 1000 },
@@ -25,6 +25,7 @@ class Client {
       pongTimeout: patience * 1000,
       giveUpAfter: answer * 1000,
       WebSocket: NodeWebSocket as unknown as typeof WebSocket,
+      ...(events && { events }),
       ...(rate !== undefined && { rate }),
       ...(attachment !== undefined && { attachment }),
     });

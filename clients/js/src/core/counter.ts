@@ -36,6 +36,9 @@ export class Counter {
   private shown: State | undefined; // The newest that is known without counting an operation of ours twice.
   private healing = false;
 
+  /** `every`: all events are wanted, so one that is missing is a gap. */
+  constructor(private readonly every = true) {}
+
   /** Where to resume; undefined when only a snapshot will do. */
   get since(): { life: number; count: number } | undefined {
     return this.place && this.place.life > 0 ? this.place : undefined;
@@ -49,7 +52,7 @@ export class Counter {
       const { life: ours, count: before } = this.place;
       if (life < ours || (life === ours && count <= before)) return "known";
       const first = count - ((update as { operations?: number }).operations ?? 1);
-      if (first > (life === ours ? before : 0) && !this.healing) {
+      if (this.every && first > (life === ours ? before : 0) && !this.healing) {
         this.healing = true; // Once: if the service cannot close the gap, we go on from where it is.
         return "gap";
       }
