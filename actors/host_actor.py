@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 from collections.abc import Coroutine
@@ -82,6 +83,9 @@ class HostActor:
         if dedicated is not None and settings.dedicate_all:
             # Whoever wanted it may have given up before it was here, and then it would never fall asleep.
             loop.call_later(max(settings.hibernate_after, TELL_AGAIN_S), self._end_unless_used, dedicated)
+        # What was made so far stays. Python would look at all of it again and again, 50 ms each time.
+        gc.collect()
+        gc.freeze()
         log.info("action=host_started host=%s pid=%d", id, os.getpid())
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

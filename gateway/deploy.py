@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import resource
@@ -62,6 +63,9 @@ class GatewayActor:
             loop.create_task(self._server.serve(sockets=[listener])),
         ]
         self._drain_on_sigterm()
+        # What was made so far stays. Python would look at all of it again and again, 50 ms each time.
+        gc.collect()
+        gc.freeze()
         log.info("action=gateway_started gateway=%s name=%s pid=%d", self._gateway.id, name, os.getpid())
 
     async def ready(self) -> None:

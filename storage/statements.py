@@ -105,9 +105,9 @@ def insert_members(rows: int) -> str:
 @cache
 def delete_members(rows: int) -> str:
     """Parameters of a row: counter id, member. Returns those that were there."""
-    return (
-        f"DELETE FROM member WHERE (counter_id, member) IN (VALUES {_values(rows, 2)}) RETURNING counter_id"
-    )
+    # Not (counter_id, member) IN (VALUES …): for that SQLite walks through all members of a counter, or of all.
+    places = " OR ".join(["counter_id = ? AND member = ?"] * rows)
+    return f"DELETE FROM member WHERE {places} RETURNING counter_id"
 
 
 @cache

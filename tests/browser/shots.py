@@ -25,6 +25,8 @@ def fill(service: Service) -> None:
         service.call("setValue", {"name": name, "value": value})
     for step in STEPS:
         service.call("increment" if step > 0 else "decrement", {"name": "votes", "amount": abs(step)})
+    for number in range(28):
+        service.call("like.add", {"name": "likes:post:42", "member": f"reader {number}"})
 
 
 def live(page: Page, path: str) -> None:
@@ -49,6 +51,14 @@ def show_counter(page: Page) -> None:
     for _ in range(2):
         page.locator("#plus").click()
     page.wait_for_timeout(600)  # The digits have come to rest.
+
+
+def show_likes(page: Page) -> None:
+    live(page, "/c/likes:post:42")
+    page.locator("#like").click()
+    page.wait_for_selector("#like[aria-pressed=true]")
+    page.mouse.move(0, 0)
+    page.wait_for_timeout(600)
 
 
 def show_dialog(page: Page) -> None:
@@ -84,7 +94,7 @@ def show_nothing(page: Page) -> None:
 
 
 VIEWS: dict[str, Callable[[Page], None]] = {
-    "list": show_list, "search": show_search, "counter": show_counter, "dialog": show_dialog, "notice": show_notice,
+    "list": show_list, "search": show_search, "counter": show_counter, "likes": show_likes, "dialog": show_dialog, "notice": show_notice,
     "offline": show_offline, "huge": show_huge, "totals": show_totals, "nothing": show_nothing,
 }  # fmt: skip
 

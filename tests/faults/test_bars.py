@@ -12,7 +12,19 @@ import pytest
 
 from loadtests.service import raise_open_files
 from loadtests.verdict import Line, Verdict
-from tests.faults import claims, clients, failover, freeze, hibernation, move, neighbour, overload, supervisor, upgrade
+from tests.faults import (
+    claims,
+    clients,
+    failover,
+    freeze,
+    hibernation,
+    likes,
+    move,
+    neighbour,
+    overload,
+    supervisor,
+    upgrade,
+)
 from tests.faults.command import Command
 from tests.support.postgres import needs_postgres
 from tests.support.postgres_server import PostgresServer
@@ -20,7 +32,7 @@ from tests.support.service_process import Service
 
 COMMANDS = {
     module.__name__.rpartition(".")[2]: module.COMMAND
-    for module in (clients, failover, freeze, supervisor, upgrade, move, neighbour, hibernation, overload)
+    for module in (clients, failover, freeze, supervisor, upgrade, move, neighbour, hibernation, overload, likes)
 }
 
 
