@@ -18,7 +18,7 @@ from storage.records import (
     OperationRecord,
     Postponement,
 )
-from storage.store import DELETION, Membership, OperationKey
+from storage.store import ADDING, DELETION, Membership, OperationKey
 
 
 class MemoryStore:
@@ -138,6 +138,10 @@ class MemoryStore:
     def since(self, counter_id: int, seq: int, limit: int) -> list[OperationRecord]:
         return [row for row in self._operations.get(counter_id, ()) if row.seq > seq][:limit]
 
+    def added(self, counter_id: int, seq: int) -> int:
+        rows = (row for row in self._operations.get(counter_id, ()) if row.seq > seq and row.type in ADDING)
+        return sum(row.value - row.previous_value for row in rows)
+
     def forget(self, counter_id: int, seqs: Sequence[int]) -> None:
         if counter_id in self._operations:
             self._operations[counter_id] = [row for row in self._operations[counter_id] if row.seq not in set(seqs)]
@@ -165,6 +169,13 @@ class MemoryStore:
     def after(self, id: int, limit: int) -> list[CounterRecord]:
         rows = sorted(row for row in self._counters.values() if row.id > id)
         return rows[:limit]
+
+    def used(self, since: int, id: int, limit: int) -> list[CounterRecord]:
+        return [row for row in self.after(id, len(self._counters)) if (row.idle_since or 0) >= since][:limit]
+
+    def deleted(self, since: int, id: int, limit: int) -> list[OperationRecord]:
+        rows = [row for rows in self._operations.values() for row in rows if row.type == DELETION]
+        return sorted(row for row in rows if row.at >= since and row.counter_id > id)[:limit]
 
     def alarms(self, counter_id: int) -> list[AlarmRecord]:
         return sorted(each for each in self._alarms.values() if each.counter_id == counter_id)

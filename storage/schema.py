@@ -15,7 +15,8 @@ from sqlmodel import SQLModel
 from storage import tables
 from storage.errors import StorageMisconfigured
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")  # The oldest first; each a file in `migrations/versions`.
+# The oldest first; each is a file in `migrations/versions`.
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
 NEWEST = REVISIONS[-1]
 TABLES = (tables.Counter, tables.Operation, tables.Alarm, tables.AlarmRun, tables.Note, tables.Member)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import select, text
+from sqlalchemy import func, literal_column, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from storage import alarms
@@ -35,6 +35,7 @@ S = TypeVar("S", bound="SqlStore")
 OperationKey = tuple[int, str]  # Counter id and operation id.
 Membership = tuple[int, str]  # Counter id and member.
 DELETION = "delete"  # Type of the row that outlives its counter; its reason is the counter's name.
+ADDING = ("increment", "decrement")  # Types of operations that add to what was there.
 IN_MAX = 1_024  # Values in one IN (…), a power of two.
 
 log = logging.getLogger("counters.storage")
@@ -102,6 +103,10 @@ class Store(Protocol):
         """Operations with a seq greater than `seq`, oldest first."""
         ...
 
+    def added(self, counter_id: int, seq: int) -> int:
+        """What increments and decrements have added to a counter after `seq`, as far as they are kept."""
+        ...
+
     def forget(self, counter_id: int, seqs: Sequence[int]) -> None:
         """Delete these operations of a counter, and with them the memory of their ids."""
         ...
@@ -127,6 +132,14 @@ class Store(Protocol):
 
     def after(self, id: int, limit: int) -> list[CounterRecord]:
         """Counters whose id is greater than `id`, in that order."""
+        ...
+
+    def used(self, since: int, id: int, limit: int) -> list[CounterRecord]:
+        """Counters that had an operation at or after the steady time `since`, whose id is greater than `id`, by id."""
+        ...
+
+    def deleted(self, since: int, id: int, limit: int) -> list[OperationRecord]:
+        """Deletions at or after the wall time `since` of counters whose id is greater than `id`, by id."""
         ...
 
     def alarms(self, counter_id: int) -> list[AlarmRecord]:
@@ -279,6 +292,11 @@ class SqlStore:
         statement = select(OPERATION).where(OPERATION.c.counter_id == counter_id, OPERATION.c.seq > seq)
         return [OperationRecord(*row) for row in self._fetch(statement.order_by(OPERATION.c.seq).limit(limit))]
 
+    def added(self, counter_id: int, seq: int) -> int:
+        total = func.coalesce(func.sum(OPERATION.c.value - OPERATION.c.previous_value), 0)
+        some = (OPERATION.c.counter_id == counter_id, OPERATION.c.seq > seq, OPERATION.c.type.in_(ADDING))
+        return int(self._fetch(select(total).where(*some))[0][0])
+
     def forget(self, counter_id: int, seqs: Sequence[int]) -> None:
         if seqs:
             doomed = (OPERATION.c.counter_id == counter_id, self._database.among(OPERATION.c.seq, seqs))
@@ -311,6 +329,17 @@ class SqlStore:
     def after(self, id: int, limit: int) -> list[CounterRecord]:
         statement = select(COUNTER).where(COUNTER.c.id > id).order_by(COUNTER.c.id).limit(limit)
         return [CounterRecord(*row) for row in self._fetch(statement)]
+
+    def used(self, since: int, id: int, limit: int) -> list[CounterRecord]:
+        lately = (COUNTER.c.id > id, COUNTER.c.idle_since >= since)
+        statement = select(COUNTER).where(*lately).order_by(COUNTER.c.id).limit(limit)
+        return [CounterRecord(*row) for row in self._fetch(statement)]
+
+    def deleted(self, since: int, id: int, limit: int) -> list[OperationRecord]:
+        key = OPERATION.c.counter_id + 0  # Else SQLite would rather take the primary key than the index of deletions.
+        lately = (OPERATION.c.type == literal_column(f"'{DELETION}'"), OPERATION.c.at >= since, key > id)
+        statement = select(OPERATION).where(*lately).order_by(key).limit(limit)
+        return [OperationRecord(*row) for row in self._fetch(statement)]
 
     def alarms(self, counter_id: int) -> list[AlarmRecord]:
         return alarms.read(self._fetch(alarms.of(counter_id)))

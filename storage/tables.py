@@ -10,6 +10,8 @@ Key = BigInteger().with_variant(Integer, "sqlite")
 # Names and ids are compared by their bytes, as SQLite does, and not by the rules of some language.
 Bytewise = Text().with_variant(Text(collation="C"), "postgresql")
 
+DELETED = "type = 'delete'"  # What is left of a counter that is gone.
+
 
 def _pending(name: str, column: str) -> Index:
     """An index of the rows where `column` is something: a counter without a deadline costs nothing."""
@@ -56,6 +58,7 @@ class Operation(SQLModel, table=True):
         # operation_id first: the gateways' own ids grow, so every insert lands on the same page of this index,
         # however many counters a batch touches. The other order costs a page per counter (40 % of a commit).
         UniqueConstraint("operation_id", "counter_id"),
+        Index("operation_deletion", "at", sqlite_where=text(DELETED), postgresql_where=text(DELETED)),
         {"sqlite_with_rowid": False},
     )
 

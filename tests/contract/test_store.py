@@ -27,7 +27,7 @@ from storage.records import (
     PolicyWrite,
     Postponement,
 )
-from storage.store import SqlStore, Store, open_store
+from storage.store import DELETION, SqlStore, Store, open_store
 from tests.support.claimants import count, increment
 
 LARGEST = 2**53 - 1
@@ -456,6 +456,55 @@ class TestForgetting:
         row = filled(store, operations=3_000)
         store.forget(row.id, list(range(1, 2_901)))
         assert seqs(store.since(row.id, 0, 999)) == list(range(2_901, 3_001))
+
+
+class TestLately:
+    """What somebody who keeps a copy asks when it is not known what the copy lacks."""
+
+    def test_who_was_used(self, store: Store) -> None:
+        rows = [claimed(store, name) for name in ("a", "b", "c")]
+        for row, idle_since in zip(rows, (10, 20, 30), strict=True):
+            store.commit(Commit([CounterWrite(row.id, row.epoch, 7, 1, 5, idle_since)]))
+        claimed(store, "never")
+        filled(store, "from before that was written down")
+        assert [row.name for row in store.used(20, 0, 9)] == ["b", "c"]
+        assert [row.value for row in store.used(0, 0, 2)] == [7, 7]
+        assert [row.name for row in store.used(20, rows[1].id, 9)] == ["c"]
+        assert store.used(31, 0, 9) == []
+
+    def test_who_was_deleted(self, store: Store) -> None:
+        rows = [filled(store, name) for name in ("a", "b", "c")]
+        for row, at in zip(rows, (10, 20, 30), strict=True):
+            gone = operation(row, 2)._replace(type=DELETION, at=at, reason=row.name)
+            store.commit(Commit([write(row, 1, 1)], [gone], deletions=[row.id]))
+        assert [(row.counter_id, row.seq, row.reason) for row in store.deleted(20, 0, 9)] == [
+            (rows[1].id, 2, "b"), (rows[2].id, 2, "c"),
+        ]  # fmt: skip
+        assert [row.reason for row in store.deleted(0, rows[0].id, 1)] == ["b"]
+        assert store.deleted(31, 0, 9) == []
+
+    def test_no_deletion_is_searched_for_in_all_operations(self, sqlite: Sql) -> None:
+        store = sqlite.open()
+        seen: list[str] = []
+        store._driver.set_trace_callback(seen.append)
+        store.deleted(20, 0, 9)
+        store._driver.set_trace_callback(None)
+        [plan] = store._driver.execute(f"EXPLAIN QUERY PLAN {seen[-1]}").fetchmany(1)
+        assert "operation_deletion" in plan[3]
+
+
+class TestAdded:
+    def test_what_increments_and_decrements_have_added(self, store: Store) -> None:
+        row = claimed(store)
+        types = ("increment", "setValue", "increment", "decrement", "reset", "increment")
+        values = (0, 5, 100, 107, 104, 0, 1)  # Before the first of them, and after each.
+        rows = [
+            operation(row, seq)._replace(type=type, value=values[seq], previous_value=values[seq - 1])
+            for seq, type in enumerate(types, 1)
+        ]
+        store.commit(Commit([write(row, 1, 6)], rows))
+        assert [store.added(row.id, seq) for seq in range(7)] == [10, 5, 5, -2, 1, 1, 0]
+        assert store.added(row.id + 1, 0) == 0
 
 
 class TestDeadlines:
