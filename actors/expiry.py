@@ -90,7 +90,7 @@ class Expiry:
             except (RedisError, OSError, TimeoutError) as error:
                 if what not in self._away:
                     self._away.add(what)
-                    log.warning("action=redis_away what=%s error=%s", what, _plain(error))
+                    log.warning("action=redis_away what=%s error=%s", what, plain(error))
                 await asyncio.sleep(AGAIN_S)
 
     def _works(self, what: str) -> None:
@@ -142,8 +142,9 @@ class Expiry:
         except ResponseError as error:
             if "config" not in self._away:
                 self._away.add("config")
-                log.warning("action=redis_config_refused error=%s", _plain(error))
+                log.warning("action=redis_config_refused error=%s", plain(error))
 
 
-def _plain(error: Exception) -> str:
+def plain(error: Exception) -> str:
+    """An error in one line."""
     return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Container, Coroutine, Iterable, Mapping, Sequence
 from heapq import nlargest
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -28,6 +28,7 @@ from actors.core.policy import Policies
 from actors.link import HostEnd
 from actors.members import Members
 from actors.messages import Attending, Burst, Operate, Operation, Query, Status, Unwatch, Watch
+from actors.mirrored import Standing
 from actors.placement import Placement
 from actors.queries import State
 from actors.round import Answerer, Call, Prepared, Round, conclude, prepare
@@ -56,12 +57,26 @@ BUSIEST = 32  # and no more than so many are.
 log = logging.getLogger("counters.host")
 
 
+class Mirrors(Protocol):
+    """Somebody who shows elsewhere what is committed here; see `actors.mirror`."""
+
+    def begin(self, steady: int) -> None: ...
+
+    def load(self, standings: Iterable[tuple[str, Standing]]) -> None: ...
+
+    def take(self, steady: int, standings: Iterable[tuple[str, Standing]], bursts: Iterable[Burst]) -> None: ...
+
+    def doubt(self, steady: int, names: Mapping[str, Standing | None]) -> None: ...
+
+    def figures(self) -> dict[str, float]: ...
+
+
 class Host:
     """Runs the counters that the placement table gives it.
 
     A counter without operations for `hibernate_after` seconds leaves memory; so do the longest idle ones beyond
     `max_resident`. `on_asleep` hears the name of each. `on_newer` hears that storage has seen a newer table.
-    `tell_touched` is for whoever asks for `touched`.
+    `tell_touched` is for whoever asks for `touched`. `mirror` is told of everything that is committed.
     """
 
     def __init__(
@@ -76,6 +91,7 @@ class Host:
         on_asleep: Callable[[str], None] | None = None,
         on_newer: Callable[[int], None] | None = None,
         tell_touched: bool = False,
+        mirror: Mirrors | None = None,
     ) -> None:
         self.id = id
         self._hibernate_after = hibernate_after
@@ -98,9 +114,11 @@ class Host:
         self._busy: dict[str, Activation] = {}
         self._timer_at = -TIMER_SILENT_S  # When the timer has asked something, monotonic.
         self._touched: dict[str, int | None] | None = {} if tell_touched else None
+        self._mirror = mirror
         self._attendance = Attendance()
         self._watchers: dict[str, frozenset[HostEnd]] = {}
         # Most counters are watched by the same links, and a set for each would weigh as much as a sleeping counter may.
+        self._heard: Container[str] = self._watchers if mirror is None else _Everybody()
         self._audiences: dict[frozenset[HostEnd], frozenset[HostEnd]] = {}
         self._links: set[HostEnd] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -178,6 +196,8 @@ class Host:
             return await self._sessions(query)
         if query.kind == "awake":
             return Status.OK, await self._awake()
+        if query.kind == "figures":
+            return Status.OK, self._figures()
         now = self._now()
         resident = {name: state for name in query.names if (state := self._state(name)) is not None}
         if query.kind == "metadata":
@@ -286,7 +306,10 @@ class Host:
             if version == self._placement.version:  # Else a newer table has come meanwhile, and may give them to us.
                 self._lose(prepared.refused)
             calls = self._send_on(calls, prepared.refused)
-        round = Round(self._activations, prepared, self._now(), self._policies, self._members)
+        now, mirror = self._now(), self._mirror
+        if mirror is not None:
+            mirror.begin(now.steady)
+        round = Round(self._activations, prepared, now, self._policies, self._members)
         round.apply(calls)
         commit, judged = round.commit(), round.judged
         pending = None
@@ -294,7 +317,7 @@ class Host:
             pending = self._storage.call(conclude, self._store, commit, judged)
         elif commit is not None:
             pending = self._storage.call(self._store.commit, commit)
-        round.encode(self._watchers)  # While the disk works.
+        round.encode(self._heard)  # While the disk works.
         fenced: frozenset[int] = frozenset()
         if pending is not None:
             try:
@@ -302,6 +325,8 @@ class Host:
             except StorageError as error:
                 log.error("action=commit_failed host=%s error=%s", self.id, error)
                 watched = [name for name in round.touched if name in self._watchers]
+                if mirror is not None:
+                    mirror.doubt(now.steady, round.doubts())
                 round.abandon(Status.UNAVAILABLE)
                 self._inbox.extendleft(reversed(round.deferred))
                 if watched:
@@ -311,7 +336,10 @@ class Host:
         # Everything below here is durable. Nothing above here may leave.
         if fenced:
             log.warning("action=fenced host=%s counters=%d", self.id, len(fenced))
-        for burst in round.settle(fenced):
+        bursts = round.settle(fenced)
+        if mirror is not None:
+            mirror.take(now.steady, round.standings(fenced), bursts)
+        for burst in bursts:
             for link in self._watchers.get(burst.name, ()):
                 link.publish(burst)
         for name in round.begun:  # No operation, so no event; but those who were there before have seen a 0.
@@ -362,18 +390,21 @@ class Host:
         activations = self._activations
         missing = frozenset([operation.name for _, operation in calls if operation.name not in activations])
         doubtful = [(operation.name, operation.id) for _, operation in calls if operation.repeated]
-        special = [each for _, each in calls if each.alarm is not None or each.member is not None]
+        special = [
+            each for _, each in calls if each.alarm is not None or each.member is not None or each.since is not None
+        ]
         alarmed = [each.name for each in special if each.alarm is not None]
         likes = {(each.name, each.member) for each in special if each.member is not None}
         liking = [each for each in likes if not self._knows(*each)]
-        if not missing and not doubtful and not alarmed and not liking:
+        counted = [(each.name, each.since) for each in special if each.since is not None]
+        if not missing and not doubtful and not alarmed and not liking and not counted:
             return None
-        named = (*(name for name, _ in doubtful), *alarmed, *(name for name, _ in liking))
+        named = (*(name for each in (doubtful, liking, counted) for name, _ in each), *alarmed)
         ids = {name: activations[name].id for name in named if name in activations}
         self._loading = missing
         try:
             prepared = await self._storage.call(
-                prepare, self._store, self._placement.version, list(missing), doubtful, ids, alarmed, liking
+                prepare, self._store, self._placement.version, list(missing), doubtful, ids, alarmed, liking, counted
             )
         finally:
             self._loading = frozenset()
@@ -384,6 +415,10 @@ class Host:
             mine = activations.get(name)
             if mine is not None:
                 self._members.set(mine.id, mine.epoch, member, (mine.id, member) in prepared.members)
+        if self._mirror is not None:
+            # What the owner before has committed last, it may not have lived to mirror.
+            loaded = ((row.name, Standing(row.id, row.seq, row.value)) for row in prepared.rows if row.created_at)
+            self._mirror.load(loaded)
         return prepared
 
     def _knows(self, name: str, member: str) -> bool:
@@ -547,6 +582,13 @@ class Host:
             row["sessions"] = present.get(str(row["name"]), Present(0, [])).number
         return msgspec.json.encode(rows)
 
+    def _figures(self) -> bytes:
+        """What whoever watches over the service wants to know, as JSON: name and number."""
+        mirror = {} if self._mirror is None else self._mirror.figures()
+        figures: dict[str, float] = {"resident": len(self._activations), "inbox": len(self._inbox)}
+        figures |= {f"mirror_{name}": number for name, number in mirror.items()}
+        return msgspec.json.encode({"host": self.id, "figures": figures})
+
     async def _present(self, names: Sequence[str], whole: bool) -> dict[str, Present]:
         listening: dict[HostEnd, list[str]] = {}
         for name in names:
@@ -569,7 +611,7 @@ class Host:
                 # An earlier owner could still commit, and its event would reach nobody. Now it cannot.
                 foreign = [name for name in names if not self._holds(name)]
                 await self._storage.call(self._store.claim, foreign, self._placement.version)
-            states = await self._states(names)
+            states = await self.states(names)
             behind = []
             for number, (name, id, seq) in enumerate(positions, 1):
                 if number % PLACED_MAX == 0:
@@ -600,7 +642,7 @@ class Host:
         """Tell those who watch where these counters stand, as soon as storage says so."""
         while True:
             try:
-                states = await self._states(names)
+                states = await self.states(names)
                 break
             except StorageError as error:
                 log.warning("action=tell_failed host=%s error=%s", self.id, error)
@@ -615,7 +657,7 @@ class Host:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _states(self, names: Sequence[str]) -> dict[str, State]:
+    async def states(self, names: Sequence[str]) -> dict[str, State]:
         """The committed state of those counters that there are.
 
         A commit that is under way when this is called is part of it: reading waits for its turn behind the commit.
@@ -625,7 +667,7 @@ class Host:
         states = {name: queries.from_row(row) for name, row in rows.items()}
         states |= {name: state for name in names if (state := self._state(name)) is not None}
         left = [name for name in names if name not in states and name not in asleep]
-        return states | await self._states(left) if left else states
+        return states | await self.states(left) if left else states
 
     def _forget_watcher(self, link: HostEnd, name: str) -> None:
         links = self._watchers.get(name)
@@ -637,6 +679,13 @@ class Host:
             self._watchers[name] = self._audiences.setdefault(links, links)
         else:
             del self._watchers[name]
+
+
+class _Everybody:
+    """Every counter is listened to."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
 
 
 class _Door:

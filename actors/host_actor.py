@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import ray
@@ -26,9 +26,13 @@ from actors.stub import operation, value_of
 from storage.errors import StorageError
 from storage.store import SqlStore, open_store
 
+if TYPE_CHECKING:
+    from actors.mirror import Mirror
+
 OPEN_AGAIN_S = 1.0
 ACTIVITY_S = 1.0
 TELL_AGAIN_S = 0.2
+MIRROR_S = 1.0  # A Redis that takes longer is away, and then the keeper of the mirror does it.
 
 log = logging.getLogger("counters.host")
 
@@ -43,6 +47,7 @@ class HostActor:
         self._directory = RayDirectory()
         store = await opened(settings.database)
         clock = SystemClock(store.agree)
+        self._mirror = _mirror(settings.redis_url, incarnation, clock) if settings.redis_url else None
         self._host = Host(
             id,
             store,
@@ -53,6 +58,7 @@ class HostActor:
             on_asleep=self._end_soon if dedicated is not None and settings.dedicate_all else None,
             on_newer=self._directory.seen,
             tell_touched=bool(settings.redis_url),
+            mirror=self._mirror,
         )
         self._task = loop.create_task(self._host.run())
         self._task.add_done_callback(die_with)
@@ -75,9 +81,10 @@ class HostActor:
         self._tasks: set[asyncio.Task[None]] = set()
         for work in (self._register(), self._directory.follow(), self._tell_activity()):
             self._spawn(work)
-        if settings.redis_url:
-            from actors.expiry import Expiry, Keys  # Its imports weigh 10 MB; most services do without.
+        if self._mirror is not None:
+            from actors.expiry import Expiry, Keys
 
+            self._spawn(self._mirror.run(self._host.states))
             keys = Keys(settings.counter_key, settings.default_counter)
             self._spawn(Expiry(settings.redis_url, keys, self._host, clock).run())
         if dedicated is not None and settings.dedicate_all:
@@ -139,6 +146,8 @@ class HostActor:
         self._retiring = True
         self._directory.take(table)
         await self._host.finished()
+        if self._mirror is not None:
+            await self._mirror.finish(MIRROR_S)
         for server in self._servers:
             server.close()
         Path(self._entry.unix or "").unlink(missing_ok=True)
@@ -186,6 +195,12 @@ class HostActor:
         if self._entry.dedicated is None:
             raise TypeError(f"{self._entry.id} runs many counters: use CounterStub")
         return self._entry.dedicated
+
+
+def _mirror(url: str, incarnation: str, clock: SystemClock) -> Mirror:
+    from actors.mirror import Mirror  # The client of Redis weighs 10 MB; most services do without.
+
+    return Mirror(url, incarnation, clock)
 
 
 async def opened(database: str) -> SqlStore:

@@ -28,6 +28,7 @@ class Operation(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
     alarm: dict[str, int | str | None] | None = None  # id, type, amount, at or every; for setAlarm and cancelAlarm.
     source: str | None = None  # Where it came from, for the history: "http 192.0.2.7".
     member: str | None = None  # Whose like it is.
+    since: tuple[int, int] | None = None  # For sync: counter id and seq before what was counted elsewhere.
 
 
 class Status(IntEnum):
@@ -57,8 +58,9 @@ class Query(msgspec.Struct, tag=3, array_like=True, omit_defaults=True):
     """A question that changes nothing and wakes nobody."""
 
     tag: int
-    kind: str  # value, values, metadata, history, valueAt, page, snapshot, missed, sessions, awake, alarms, due;
+    # value, values, metadata, history, valueAt, page, snapshot, missed, sessions, awake, alarms, due, figures, stats,
     # count, counts, status, statuses (text: the member), members
+    kind: str
     names: list[str]
     limit: int = 0
     before: int | None = None

@@ -11,7 +11,7 @@ Each step is a plain call without waiting; `Host` puts them in this order.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple, Protocol
 
@@ -28,6 +28,7 @@ from actors.core.likes import ADD, NOT_LIKES, TOGGLE, TYPES, LikeCounter, Unchan
 from actors.core.policy import FIELDS, Policies, complaint
 from actors.members import Members
 from actors.messages import Burst, Operation, Status
+from actors.mirrored import Standing
 from actors.upcoming import alarm_at
 from storage.records import (
     AlarmRecord,
@@ -41,7 +42,7 @@ from storage.records import (
     OperationRecord,
     PolicyWrite,
 )
-from storage.store import DELETION, Store
+from storage.store import ADDING, DELETION, Store
 
 _BRIEF = frozenset({"sync", "expire", *TYPES})
 UNDO = "undo:"  # How the id of an undoing begins; the seq follows.
@@ -70,6 +71,7 @@ class Prepared(NamedTuple):
     alarms: dict[int, dict[str, AlarmRecord]]  # Counter id → its alarms, of those that were asked for.
     undone: dict[tuple[str, str], OperationRecord]  # (name, id of the undoing) → the operation that is to be undone.
     members: set[tuple[int, str]]  # (counter id, member) of those among the liking who are members.
+    added: dict[tuple[int, tuple[int, int]], int]  # Counter id, `Operation.since` → what was added since then.
 
 
 def prepare(
@@ -80,12 +82,14 @@ def prepare(
     ids: dict[str, int],
     alarmed: Sequence[str] = (),
     liking: Sequence[tuple[str, str]] = (),
+    counted: Sequence[tuple[str, tuple[int, int]]] = (),
 ) -> Prepared:
     """Claim and load `missing` counters; find which of the `doubtful` operations (name, id) were applied before.
 
     `version` is that of the table by which they are ours; what was claimed by a newer one is not in the rows returned.
     `ids` are the counter ids of those names that are resident. `alarmed` are names whose alarms are wanted, `liking`
-    (name, member) those of whom it is to be known whether they are members.
+    (name, member) those of whom it is to be known whether they are members, `counted` those (name, since) of which it
+    is to be known what was added.
     """
     rows = store.claim(missing, version) if missing else []
     old = [row.id for row in rows if row.seq]
@@ -109,7 +113,12 @@ def prepare(
     refused = frozenset(missing) - {row.name for row in rows} if len(rows) < len(missing) else frozenset[str]()
     alarms = {ids[name]: {each.id: each for each in store.alarms(ids[name])} for name in alarmed if name in ids}
     members = store.memberships([(ids[name], member) for name, member in liking if name in ids])
-    return Prepared(rows, refused, latest, repeats, deletions, alarms, undone, members)
+    added = {
+        (ids[name], since): store.added(ids[name], since[1] if since[0] == ids[name] else 0)
+        for name, since in counted
+        if name in ids
+    }
+    return Prepared(rows, refused, latest, repeats, deletions, alarms, undone, members, added)
 
 
 def conclude(store: Store, commit: Commit | None, others: list[tuple[int, int]]) -> frozenset[int]:
@@ -152,6 +161,7 @@ class Round:
         self._repeats = prepared.repeats if prepared else {}
         self._deletions = prepared.deletions if prepared else set()
         self._undone = prepared.undone if prepared else {}
+        self._added = prepared.added if prepared else {}
         self._at = now.wall
         self._at_iso = iso(now.wall).encode()
         self._outcomes: list[tuple[Answerer, Operation, Activation, Outcome, bool]] = []
@@ -221,11 +231,11 @@ class Round:
             self._recalled.append(activation)
 
     def _apply_rare(self, activation: Activation, operation: Operation) -> Outcome:
-        if operation.type in ("reset", "sync"):
-            sync = operation.type == "sync"
-            type, reason = ("setValue", operation.reason or "sync") if sync else ("reset", operation.reason)
+        if operation.type == "sync":
+            return self._sync(activation, operation)
+        if operation.type == "reset":
             return activation.counter.apply(
-                type, operation.amount, operation.id, self._at, operation.actor, reason, operation.source
+                "reset", operation.amount, operation.id, self._at, operation.actor, operation.reason, operation.source
             )
         if operation.type in TYPES:
             return self._like(activation, operation)
@@ -281,6 +291,23 @@ class Round:
             self._joined[key] = MemberRecord(id, member, self._at)
         elif self._joined.pop(key, None) is None:
             self._left[key] = None
+
+    def _sync(self, activation: Activation, operation: Operation) -> Change | Refusal | bytes:
+        """Set it to what was counted elsewhere, and to what was added here since that began."""
+        counter, wanted = activation.counter, operation.amount
+        if operation.since is not None:
+            done = counter.recall(operation.id)
+            if done is not None:
+                return done
+            wanted += self._added[activation.id, operation.since]
+            wanted += sum(
+                each.value - each.previous_value
+                for each in self._operations
+                if each.counter_id == activation.id and each.type in ADDING
+            )
+        told = (wanted, operation.id, self._at, operation.actor, operation.reason or "sync", operation.source)
+        change = counter.sync(*told) if self._exists(activation) else counter.apply("setValue", *told)
+        return encoding.synced(counter.value, counter.value) if change is None else change
 
     def _undo(self, activation: Activation, operation: Operation) -> Change | Refusal:
         """Do the opposite of an operation, as far as the policy lets it; once for each."""
@@ -472,7 +499,7 @@ class Round:
         written = self._touched.keys() | self._moved.keys()
         return [(each.id, each.epoch) for name, each in self._judged.items() if name not in written]
 
-    def encode(self, watched: dict[str, Any]) -> None:
+    def encode(self, watched: Container[str]) -> None:
         """Make the bytes of all results, and of events for the counters that somebody watches."""
         at = self._at_iso
         for answerer, operation, activation, outcome, fresh in self._outcomes:
@@ -572,6 +599,22 @@ class Round:
             else:
                 answerer.answer(tag, status, body)
         return [burst for burst in self._bursts.values() if burst.counter_id not in fenced]
+
+    def standings(self, fenced: frozenset[int]) -> Iterator[tuple[str, Standing]]:
+        """Where the counters stand that have changed; call it after `settle`."""
+        for name, activation in self._touched.items():
+            counter = activation.counter
+            if name in self._ended and activation.id not in fenced:
+                yield name, Standing(activation.id, counter.seq + 1, None)
+            elif activation.id not in fenced:
+                yield name, Standing(activation.id, counter.seq, counter.value)
+
+    def doubts(self) -> dict[str, Standing | None]:
+        """Counters that may have changed, and where they stood before, if they were there."""
+        return {
+            name: None if activation.shown is None else Standing(activation.id, activation.shown.seq, None)
+            for name, activation in self._touched.items()
+        }
 
     def abandon(self, status: Status) -> None:
         """The commit failed. Memory may be ahead of the disk, so every counter it touched is loaded anew next time."""

@@ -62,6 +62,12 @@ class TimerActor:
         for task in work:
             task.add_done_callback(die_with)
         self._tasks = [loop.create_task(owners.follow()), *work]
+        if settings.redis_url:
+            from actors.keeper import Keeper  # The client of Redis weighs 10 MB; most services do without.
+
+            store = await opened(settings.database)
+            keeper = Keeper(store, settings.redis_url, SystemClock(store.agree))
+            self._tasks.append(loop.create_task(keeper.run(lambda: owners.placement.table)))
         log.info("action=timer_started name=%s pid=%d", TIMER, os.getpid())
 
     async def pid(self) -> int:

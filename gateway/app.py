@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import msgspec
@@ -19,7 +20,7 @@ from swagger_ui_bundle import swagger_ui_path
 from actors.clock import SystemClock
 from actors.messages import Query, Status
 from actors.router import Directory, Router
-from gateway import assets, listen, openapi, reset, rpc
+from gateway import assets, listen, metrics, openapi, reset, rpc
 from gateway.admin import Admin
 from gateway.assets import Assets
 from gateway.config import Settings
@@ -83,6 +84,7 @@ class Gateway:
                 Route("/openapi.json", lambda request: Response(description, media_type="application/json")),
                 Route("/healthz", lambda request: _json({"status": "alive"})),
                 Route("/readyz", self._ready),
+                Route("/metrics", self._metrics),
                 *more,
                 Route(listen.PATH + "{name:path}", _upgrade_required),
                 Route(listen.MANY, _upgrade_required),
@@ -107,10 +109,16 @@ class Gateway:
             ready = False
         return _json({"status": "ready" if ready else "no storage"}, 200 if ready else 503)
 
+    async def _metrics(self, request: Request) -> Response:
+        answer: asyncio.Future[list[tuple[int, bytes]]] = asyncio.get_running_loop().create_future()
+        self.router.ask_all(Query(0, "figures", []), lambda answers: _settle(answer, answers))
+        samples = metrics.of_hosts(await answer)
+        return Response(metrics.page(samples), media_type=metrics.CONTENT_TYPE)
 
-def _settle(answer: asyncio.Future[int], status: int) -> None:
+
+def _settle(answer: asyncio.Future[Any], said: Any) -> None:
     if not answer.done():
-        answer.set_result(status)
+        answer.set_result(said)
 
 
 def _json(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:

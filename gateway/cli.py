@@ -31,6 +31,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_migrate(commands)
     _add_export(commands)
     _add_import(commands)
+    _add_mirror(commands)
     add_commands(commands)
     _add_bench(commands)
     return parser
@@ -56,7 +57,7 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     serve.add_argument("--reset-after", metavar="T", help="counters left alone for so long reset themselves: 20m, 12h")
     serve.add_argument("--default-counter", metavar="NAME", help="the counter that /api/reset-counter means")
     serve.add_argument("--reset-secret-file", metavar="FILE", help="turns /api/reset-counter on; or set RESET_SECRET")
-    serve.add_argument("--redis-url", metavar="URL", help="keep inactivity keys in this Redis; or set REDIS_URL")
+    serve.add_argument("--redis-url", metavar="URL", help="mirror values into this Redis; or set REDIS_URL")
     serve.add_argument("--counter-key", metavar="KEY", help="a second such key, for the default counter")
     serve.add_argument("--dashboard", action="store_const", const=True, help="start Ray's dashboard too")
     serve.add_argument("--allowed-origins", metavar="O,O", help="foreign origins whose pages may use the service")
@@ -94,10 +95,23 @@ def _add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     load.set_defaults(run=_import)
 
 
-def _add_database(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--database", metavar="URL", help="SQLAlchemy URL (a SQLite file in the data directory)")
-    command.add_argument("--data-dir", metavar="DIR", help="where that file is (./data)")
-    command.add_argument("--config", metavar="FILE", help="settings as TOML (counters.toml, if there is one)")
+def _add_mirror(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    mirror = commands.add_parser("mirror", help="compare the values in Redis with the database, or set them all")
+    verbs = mirror.add_subparsers(required=True, metavar="verify|rebuild")
+    for verb, summary, run in (
+        ("verify", "print what Redis has that is not so; exit code 1 if there is something", _verify),
+        ("rebuild", "set every counter in Redis, and remove what is none", _rebuild),
+    ):
+        parser = verbs.add_parser(verb, help=summary)
+        parser.add_argument("--redis-url", metavar="URL", help="the Redis; or set REDIS_URL")
+        _add_database(parser)
+        parser.set_defaults(run=run)
+
+
+def _add_database(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--database", metavar="URL", help="SQLAlchemy URL (a SQLite file in the data directory)")
+    parser.add_argument("--data-dir", metavar="DIR", help="where that file is (./data)")
+    parser.add_argument("--config", metavar="FILE", help="settings as TOML (counters.toml, if there is one)")
 
 
 def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -137,6 +151,16 @@ def _import(arguments: argparse.Namespace) -> int:
         return _with_settings(lambda settings: import_file(settings, arguments.file, arguments.replace), arguments)
     how = arguments.source, arguments.history, arguments.replace
     return _with_settings(lambda settings: copy(settings, *how), arguments)
+def _verify(arguments: argparse.Namespace) -> int:
+    from gateway.database import verify
+
+    return _with_settings(verify, arguments)
+
+
+def _rebuild(arguments: argparse.Namespace) -> int:
+    from gateway.database import rebuild
+
+    return _with_settings(rebuild, arguments)
 
 
 def _with_settings(run: Callable[[Settings], int], arguments: argparse.Namespace) -> int:

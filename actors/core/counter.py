@@ -108,6 +108,14 @@ class Counter:
             return value
         return self._change(type, amount, value, operation_id, at, actor, reason, source)
 
+    def sync(
+        self, wanted: int, operation_id: str, at: int, actor: str | None, reason: str, source: str | None
+    ) -> Change | Refusal | None:
+        """Set the value to what was counted elsewhere. None: it is that already, and nothing has happened."""
+        if operation_id not in self._answers and self._bounded(wanted) == self.value:
+            return None
+        return self.apply("setValue", wanted, operation_id, at, actor, reason, source)
+
     def reset_itself(self, at: int, reason: str) -> Change:
         """Nobody has asked for it: the counter was left alone for too long, or its schedule says so."""
         return self._change("reset", 0, target(self.policy), f"{reason}:{at}:{self.seq}", at, None, reason)

@@ -52,6 +52,12 @@ class LikeCounter(Counter):
             return ONLY_LIKES
         return super().apply(type, amount, operation_id, at, actor, reason, source)
 
+    def sync(
+        self, wanted: int, operation_id: str, at: int, actor: str | None, reason: str, source: str | None
+    ) -> Change | Refusal | None:
+        """Refused: the members are what there is to count."""
+        return ONLY_LIKES
+
     def like(
         self, type: str, member: str, there: bool, operation_id: str, at: int, source: str | None
     ) -> Change | Unchanged | Refusal:

@@ -801,7 +801,6 @@ class TestPolicies:
             ]
             assert [(e["type"], e["value"], e.get("reason")) for e in s.link.events[1:]] == [
                 ("setValue", 9, "sync"),
-                ("setValue", 9, "sync"),
             ]
 
     @jumping
