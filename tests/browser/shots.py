@@ -95,8 +95,7 @@ def show_nothing(page: Page) -> None:
 
 VIEWS: dict[str, Callable[[Page], None]] = {
     "list": show_list, "search": show_search, "counter": show_counter, "likes": show_likes, "dialog": show_dialog,
-    "notice": show_notice,
-    "offline": show_offline, "huge": show_huge, "totals": show_totals, "nothing": show_nothing,
+    "notice": show_notice, "offline": show_offline, "huge": show_huge, "totals": show_totals, "nothing": show_nothing,
 }  # fmt: skip
 
 

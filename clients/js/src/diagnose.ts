@@ -17,9 +17,9 @@ const MESSAGES: Record<ProblemKind, string> = {
   offline: "This device is offline.",
   unreachable: "The service does not answer.",
   unavailable: "The service is not available at the moment.",
-  blocked: "The service is there, but something on the way, such as a proxy, blocks WebSocket connections.",
+  blocked: "Something on the way, such as a proxy, blocks WebSocket connections.",
   refused: "The service refuses this connection.",
-  redirected: "Something else answers in place of the service. Perhaps the network wants you to sign in.",
+  redirected: "Something else answers. Perhaps the network wants you to sign in.",
 };
 
 export const problem = (kind: ProblemKind): Problem => ({ kind, message: MESSAGES[kind] });

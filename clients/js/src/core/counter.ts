@@ -106,7 +106,6 @@ function newer(a: State | undefined, b: State): boolean {
 /** What an operation will most likely make of a value. The bounds of the counter are not known here, but for the usual
  * one: what is not negative does not become so. */
 function foresee(value: number, { type, number }: Operation): number {
-  if (type === "increment") return Math.min(VALUE_MAX, value + number);
   if (type === "decrement") return Math.max(value < 0 ? -VALUE_MAX : 0, value - number);
-  return type === "setValue" ? number : type === "reset" ? 0 : value + number;
+  return type === "setValue" ? number : type === "reset" ? 0 : Math.min(VALUE_MAX, value + number);
 }
