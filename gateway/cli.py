@@ -89,6 +89,8 @@ def _add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     load = commands.add_parser("import", help="make counters in a database: from a file, or from another database")
     load.add_argument("file", nargs="?", metavar="FILE", help="what `counters export` has written; - is standard input")
     load.add_argument("--source", metavar="URL", help="copy from this database instead")
+    load.add_argument("--counts", metavar="SQL", help="--source is an application's: SELECT name, number …")
+    load.add_argument("--members", metavar="SQL", help="who likes what there: SELECT name, member[, since] …")
     load.add_argument("--history", action="store_true", help="with --source: every operation that is kept, too")
     load.add_argument("--replace", action="store_true", help="replace counters that are there and different")
     _add_database(load)
@@ -142,15 +144,21 @@ def _export(arguments: argparse.Namespace) -> int:
 
 
 def _import(arguments: argparse.Namespace) -> int:
-    from gateway.transfer.commands import copy, import_file
+    from gateway.transfer.application import Queries
+    from gateway.transfer.commands import copy, import_file, import_queries
 
-    if (arguments.file is None) == (arguments.source is None):
+    queries = Queries(arguments.counts, arguments.members)
+    if (arguments.file is None) == (arguments.source is None) or (any(queries) and arguments.source is None):
         print("counters: either FILE (- for standard input) or --source URL", file=sys.stderr)
         return 2
     if arguments.source is None:
         return _with_settings(lambda settings: import_file(settings, arguments.file, arguments.replace), arguments)
-    how = arguments.source, arguments.history, arguments.replace
-    return _with_settings(lambda settings: copy(settings, *how), arguments)
+    url, replace = arguments.source, arguments.replace
+    if any(queries):
+        return _with_settings(lambda settings: import_queries(settings, url, queries, replace), arguments)
+    return _with_settings(lambda settings: copy(settings, url, arguments.history, replace), arguments)
+
+
 def _verify(arguments: argparse.Namespace) -> int:
     from gateway.database import verify
 

@@ -10,23 +10,26 @@ part shows it. So an import can be cut off anywhere and run again.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import psycopg
 from sqlalchemy import func, select, tuple_
 
 from storage.alarms import ALARM, RUN
-from storage.errors import StorageError
-from storage.records import AlarmRecord, AlarmRunRecord, CounterRecord, OperationRecord
-from storage.store import COUNTER, DELETION, OPERATION, SqlStore, opened
+from storage.errors import StorageError, StorageUnavailable
+from storage.records import AlarmRecord, AlarmRunRecord, CounterRecord, MemberRecord, OperationRecord
+from storage.store import COUNTER, DELETION, MEMBER, OPERATION, SqlStore, opened
 
 PAGE = 1_000  # Counters read as of one moment.
 ROWS = 5_000  # Rows of what belongs to them, fetched at a time.
-PART = 1_000  # Operations in one piece.
+PART = 1_000  # Operations, and members, in one piece.
 
 # What belongs to a counter, with the columns that order the rows of one counter.
-_BELONGINGS = ((ALARM, ("id",)), (RUN, ("key", "run")), (OPERATION, ("seq",)))
+_BELONGINGS = ((ALARM, ("id",)), (RUN, ("key", "run")), (OPERATION, ("seq",)), (MEMBER, ("member",)))
+_HISTORY = (RUN, OPERATION)
 _MADE = "name, value, operation_count, epoch, created_at, updated_at, created_by, policy, idle_since, due_at, tick_at"
 
 
@@ -37,13 +40,18 @@ class Whole(NamedTuple):
     alarms: Sequence[AlarmRecord] = ()
     runs: Sequence[AlarmRunRecord] = ()
     operations: Sequence[OperationRecord] = ()  # By seq.
+    members: Sequence[MemberRecord] = ()
     part: int = 1
     more: bool = False  # The next one goes on with the same counter.
 
     @property
     def rows(self) -> int:
         """How much is in it."""
-        return 1 + len(self.alarms) + len(self.runs) + len(self.operations)
+        return 1 + len(self.alarms) + len(self.runs) + len(self.operations) + len(self.members)
+
+
+class Conflict(StorageError):
+    """Something is there already: the same counter, or twice the same of what belongs to it. Nothing was written."""
 
 
 class NotWritten(StorageError):
@@ -61,7 +69,7 @@ class Bulk(SqlStore):
     # Reading
 
     def wholes(self, history: bool) -> Iterator[Whole]:
-        """All counters by id, with their history if it is wanted, in parts of PART operations."""
+        """All counters by id, with their history if it is wanted, in parts of PART operations and members."""
         id = 0
         while True:
             with self._snapshot():
@@ -79,23 +87,24 @@ class Bulk(SqlStore):
     def _wholes(self, rows: Sequence[CounterRecord], history: bool) -> Iterator[Whole]:
         if not rows:
             return
-        alarms, runs, operations = (
-            _Rows(self._belongings(table, order, rows[0].id, rows[-1].id) if history or table is ALARM else iter(()))
+        first, last = rows[0].id, rows[-1].id
+        alarms, runs, operations, members = (
+            _Rows(self._belongings(table, order, first, last) if history or table not in _HISTORY else iter(()))
             for table, order in _BELONGINGS
         )
         for row in rows:
-            whole = Whole(
-                row,
-                [AlarmRecord(*each) for each in alarms.take(row.id)],
-                [AlarmRunRecord(*each) for each in runs.take(row.id)],
-                [OperationRecord(*each) for each in operations.take(row.id, PART)],
-                more=operations.has(row.id),
-            )
-            yield whole
-            while whole.more:
-                next = [OperationRecord(*each) for each in operations.take(row.id, PART)]
-                whole = Whole(row, operations=next, part=whole.part + 1, more=operations.has(row.id))
-                yield whole
+            part = 1
+            while part == 1 or operations.has(row.id) or members.has(row.id):
+                yield Whole(
+                    row,
+                    [AlarmRecord(*each) for each in alarms.take(row.id)],
+                    [AlarmRunRecord(*each) for each in runs.take(row.id)],
+                    [OperationRecord(*each) for each in operations.take(row.id, PART)],
+                    [MemberRecord(*each) for each in members.take(row.id, PART)],
+                    part,
+                    operations.has(row.id) or members.has(row.id),
+                )
+                part += 1
 
     def _belongings(self, table: Any, order: Sequence[str], first: int, last: int) -> Iterator[Any]:
         """What belongs to the counters from `first` to `last`, by their ids."""
@@ -117,14 +126,19 @@ class Bulk(SqlStore):
         rows = self._fetch_in(select(COUNTER), COUNTER.c.name, names)
         return {row.name: CounterRecord(*row) for row in rows}
 
+    def members_of(self, ids: Sequence[int]) -> dict[int, int]:
+        """How many members these counters have, of those that have any."""
+        statement = select(MEMBER.c.counter_id, func.count()).group_by(MEMBER.c.counter_id)
+        return dict(map(tuple, self._fetch_in(statement, MEMBER.c.counter_id, ids)))
+
     def make(self, wholes: Sequence[Whole], instead_of: Sequence[int] = ()) -> dict[str, int]:
         """Make these counters, in place of those with the ids `instead_of`, and read back what was written.
 
         Of one that goes on only the first part is there then, and nobody is shown it. Returns the ids by name. Raises
-        StorageUnavailable, too, when one of them is there already.
+        Conflict when one of them, or something that belongs to it, is there already.
         """
         names = [whole.counter.name for whole in wholes]
-        with self._transaction(several=True) as driver:
+        with self._conflicting(), self._transaction(several=True) as driver:
             self._remove(instead_of)
             made = [_made(whole.counter, whole.more) for whole in wholes]
             self._database.insert(driver, "counter", _MADE, made)
@@ -137,8 +151,11 @@ class Bulk(SqlStore):
         return rows
 
     def go_on(self, id: int, whole: Whole) -> bool:
-        """Add the next part of a counter that was made; the last one shows it. False: somebody else has begun it."""
-        with self._transaction(several=True) as driver:
+        """Add the next part of a counter that was made; the last one shows it. False: somebody else has begun it.
+
+        Raises Conflict when something in it is there already.
+        """
+        with self._conflicting(), self._transaction(several=True) as driver:
             self._belong(driver, [(id, whole)])
             if not whole.more:
                 row = whole.counter
@@ -153,6 +170,15 @@ class Bulk(SqlStore):
         """Forget counters and all that belongs to them."""
         with self._transaction(several=True):
             self._remove(ids)
+
+    @contextmanager
+    def _conflicting(self) -> Iterator[None]:
+        try:
+            yield
+        except StorageUnavailable as error:
+            if isinstance(error.__cause__, sqlite3.IntegrityError | psycopg.IntegrityError):
+                raise Conflict(f"something of it is there already: {error}") from error
+            raise
 
     def _named(self, names: Sequence[str]) -> list[Any]:
         return self._fetch_in(select(COUNTER.c.id, COUNTER.c.name), COUNTER.c.name, names)
@@ -180,10 +206,11 @@ class Bulk(SqlStore):
             if not rows:
                 continue
             statement = select(table)
-            if table is OPERATION and len(placed) == 1:  # Not its earlier parts again.
-                statement = statement.where(OPERATION.c.seq >= rows[0][1])
+            if table in (OPERATION, MEMBER) and len(placed) == 1:  # Not its other parts again.
+                keys = [row[1] for row in rows]
+                statement = statement.where(table.columns[1] >= min(keys), table.columns[1] <= max(keys))
             there = {tuple(row) for row in self._fetch_in(statement, table.c.counter_id, ids)}
-            if there != {tuple(row) for row in rows}:
+            if not there >= {tuple(row) for row in rows}:
                 raise NotWritten(f"rows of {table.name} that were just written are not there, or are different")
 
 
@@ -201,6 +228,7 @@ def _tables(placed: Sequence[tuple[int, Whole]]) -> list[tuple[Any, list[Any]]]:
         (ALARM, [each._replace(counter_id=id) for id, whole in placed for each in whole.alarms]),
         (RUN, [each._replace(counter_id=id) for id, whole in placed for each in whole.runs]),
         (OPERATION, [each._replace(counter_id=id) for id, whole in placed for each in whole.operations]),
+        (MEMBER, [each._replace(counter_id=id) for id, whole in placed for each in whole.members]),
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import BinaryIO, ParamSpec
@@ -13,9 +13,11 @@ from typing import BinaryIO, ParamSpec
 from actors.clock import SystemClock
 from gateway.config import Settings
 from gateway.transfer import lines
+from gateway.transfer.application import Queries, check, counters
 from gateway.transfer.lines import BadLine, EndLine, HeadLine, Read
 from gateway.transfer.loading import Loader
 from gateway.transfer.progress import Bar
+from storage.application import Application
 from storage.bulk import Bulk, open_bulk
 from storage.engine import shown
 from storage.errors import StorageError, StorageMisconfigured
@@ -92,7 +94,7 @@ def copy(settings: Settings, url: str, history: bool, replacing: bool) -> int:
                 loader = Loader(target, bar.say, replacing=replacing, writing=what == "copy")
                 done = 0
                 for whole in source.wholes(history):
-                    loader.take(whole.counter.name, Read(whole))
+                    loader.take("", Read(whole))
                     if whole.part == 1:
                         done += 1
                         bar.advance(done)
@@ -104,6 +106,28 @@ def copy(settings: Settings, url: str, history: bool, replacing: bool) -> int:
     missing = second.tally.made + second.tally.replaced
     print(f"verified: {second.tally.same:,} the same, {missing:,} missing, {second.tally.different:,} different")
     return 1 if missing or second.tally.different else code
+
+
+@one_line
+def import_queries(settings: Settings, url: str, queries: Queries, replacing: bool) -> int:
+    """Make what two queries find in the database of an application. Returns the exit code."""
+    with ExitStack() as stack:
+        source = stack.enter_context(closing(Application(url)))
+        check(source, queries)
+        target = stack.enter_context(_opened(settings.database_url))
+        bar = stack.enter_context(Bar("import", None))
+        loader = Loader(target, bar.say, replacing=replacing)
+        now_ms, count = SystemClock().now_ms(), 0
+        for read in counters(source, queries, now_ms, loader.refuse, loader.mismatch):
+            loader.take("", read)
+            if read.whole.part == 1:
+                count += 1
+                bar.advance(count)
+        loader.finish()
+        if not count:
+            raise CannotTransfer("the queries return nothing")
+        _arm(target, loader)
+    return _concluded(loader, settings)
 
 
 def _load_lines(source: BinaryIO, loader: Loader, bar: Bar) -> None:
@@ -123,7 +147,7 @@ def _load_lines(source: BinaryIO, loader: Loader, bar: Bar) -> None:
             case EndLine(counters):
                 missing = came < counters
             case Read():
-                loader.take(place, read)
+                loader.take(f"{place}: ", read)
                 if read.whole.part == 1:
                     came += 1
                     bar.advance(done)

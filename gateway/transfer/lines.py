@@ -22,10 +22,11 @@ from msgspec import Meta
 
 from actors.clock import iso
 from actors.core import name as names
+from actors.core.likes import MEMBER_MAX, MEMBER_PATTERN
 from actors.core.policy import VALUE_MAX, Policy, complaint
 from gateway import policy as policies
 from storage.bulk import Whole
-from storage.records import AlarmRecord, AlarmRunRecord, CounterRecord, OperationRecord
+from storage.records import AlarmRecord, AlarmRunRecord, CounterRecord, MemberRecord, OperationRecord
 
 HEAD = b'{"durableCounters":1}\n'
 LINE_MAX = 16 * 2**20  # Ours have 1 MB at most.
@@ -41,6 +42,7 @@ Id = Annotated[str, Meta(min_length=1, max_length=1_000)]
 Text = Annotated[str, Meta(max_length=10_000)]
 Reason = Annotated[str, Meta(pattern="^[A-Za-z0-9_.: -]{1,100}$")]  # Events carry it without escaping.
 Time = Annotated[datetime, Meta(tz=True)]
+Member = Annotated[str, Meta(pattern=MEMBER_PATTERN, max_length=MEMBER_MAX)]
 Type = Literal["increment", "decrement", "setValue", "reset"]
 
 
@@ -102,6 +104,7 @@ class CounterLine(Line):
     alarms: list[AlarmLine] = []
     alarm_runs: list[RunLine] = []
     history: list[OperationLine] = []
+    members: list[tuple[Member, Time]] = []
     more: bool = False
 
 
@@ -146,6 +149,7 @@ def encode(whole: Whole) -> bytes:
     line["alarms"] = [_said(each, ("at", "due_at")) for each in whole.alarms]
     line["alarmRuns"] = [_said(each, ("at",)) for each in whole.runs]
     line["history"] = [_said(each, ("at",)) for each in whole.operations]
+    line["members"] = [(each.member, iso(each.since)) for each in whole.members]
     line["more"] = whole.more
     # A line of a million need not say what there is not.
     said = {name: each for name, each in line.items() if each is not None and each is not False and each != []}
@@ -168,7 +172,8 @@ def decode(line: bytes, now_ms: int) -> Read | HeadLine | EndLine:
             raise BadLine("a NUL character, which not every database can hold")
         return _read(_counter(line), now_ms)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadLine(str(error)[:SAID_MAX]) from None
+        what, _, where = str(error).partition(" - at ")
+        raise BadLine(f"{where.strip('`').removeprefix('$.')}: {what[:SAID_MAX]}".removeprefix(": ")) from None
     except ValueError as error:  # A policy that is none.
         raise BadLine(f"policy: {error}"[:SAID_MAX]) from None
 
@@ -195,9 +200,10 @@ def _read(line: CounterLine, now_ms: int) -> Read:
         raise BadLine("value: missing" if line.value is None else "part: only one that goes on has no value")
     if line.value is not None and line.operation_count is None:
         whole = bare(line.name, line.value, now_ms)
-        if line.alarms or line.history or line.more:
+        if line.alarms or line.history:
             raise BadLine("operationCount: missing, although there is a history")
-        return Read(whole._replace(counter=whole.counter._replace(policy=policy)), bare=True)
+        row = whole.counter._replace(policy=policy)
+        return Read(whole._replace(counter=row, members=_members(line), more=line.more), bare=True)
     row = CounterRecord(
         id=0,
         name=line.name,
@@ -225,7 +231,11 @@ def _read(line: CounterLine, now_ms: int) -> Read:
         for o in line.history
     ]  # fmt: skip
     _ascending([each.seq for each in operations])
-    return Read(Whole(row, alarms, runs, operations, line.part, line.more))
+    return Read(Whole(row, alarms, runs, operations, _members(line), line.part, line.more))
+
+
+def _members(line: CounterLine) -> list[MemberRecord]:
+    return [MemberRecord(0, member, _ms(since) or 0) for member, since in line.members]
 
 
 def _ascending(seqs: Sequence[int]) -> None:
@@ -235,7 +245,7 @@ def _ascending(seqs: Sequence[int]) -> None:
 
 def _policy(said: dict[str, Any]) -> str:
     """The policy as its owner would store it. Raises ValueError."""
-    checked = policies.from_table(said)
+    checked = policies.said(msgspec.convert(said, policies.PolicyInput))
     wrong = complaint(Policy(**checked))
     if wrong is not None:
         raise ValueError(": ".join(wrong))

@@ -6,7 +6,7 @@ simply run again. One that is there and different is left alone, too, and report
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ import msgspec
 
 from actors.clock import iso
 from gateway.transfer.lines import Read
-from storage.bulk import Bulk, Whole
+from storage.bulk import Bulk, Conflict, Whole
 from storage.records import CounterRecord
 
 BATCH = 1_000  # Counters in a transaction,
@@ -30,21 +30,25 @@ class Tally:
     different: int = 0
     refused: int = 0
     replaced: int = 0
+    members: int = 0  # Of those that were made or replaced.
+    mismatches: int = 0  # Between what a source counts and the members that it has.
 
     @property
     def good(self) -> bool:
-        return not self.different and not self.refused
+        return not (self.different or self.refused or self.mismatches)
 
     def __str__(self) -> str:
         replaced = f", {self.replaced:,} replaced" if self.replaced else ""
+        members = f" with {self.members:,} members" if self.members else ""
+        mismatches = f", {self.mismatches:,} counted otherwise" if self.mismatches else ""
         return (
-            f"{self.made:,} imported{replaced}, {self.same:,} there already, {self.different:,} different, "
-            f"{self.refused:,} refused"
+            f"{self.made:,} imported{replaced}{members}, {self.same:,} there already, {self.different:,} different, "
+            f"{self.refused:,} refused{mismatches}"
         )
 
 
 class Item(NamedTuple):
-    """A counter and where it came from: `line 17`."""
+    """A counter and where it came from: `line 17: `, or nothing where its name says it."""
 
     place: str
     read: Read
@@ -69,7 +73,8 @@ class Loader:
         self._batch: dict[str, Item] = {}
         self._rows = 0
         self._open: tuple[Item, int | None] | None = None  # One that goes on, and its id; None: it is passed over.
-        self._part = 1  # That has come of it.
+        self._part = 1  # That has come of it,
+        self._members = 0  # and so many members.
 
     def take(self, place: str, read: Read) -> None:
         """A counter, or the next part of the one before."""
@@ -80,13 +85,13 @@ class Loader:
             return
         self._give_up_open()
         if read.whole.part > 1:
-            self.refuse(place, f"{name}: goes on with a counter that is not in the line before")
+            self.refuse(f"{place}{name}", "goes on with a counter that is not in the line before")
             return
         if name in self._batch:
             self.flush()
-        wrong = _contradiction(read.whole)
+        wrong = _contradiction(read.whole, len(read.whole.members))
         if wrong is not None:
-            self.refuse(place, f"{name}: {wrong}")
+            self.refuse(f"{place}{name}", wrong)
             return
         self._batch[name] = item
         self._rows += read.whole.rows
@@ -96,6 +101,11 @@ class Loader:
     def refuse(self, place: str, why: str) -> None:
         """Something that is no counter has come."""
         self.tally.refused += 1
+        self._report(f"{place}: {why}")
+
+    def mismatch(self, place: str, why: str) -> None:
+        """A source says two different things of one counter."""
+        self.tally.mismatches += 1
         self._report(f"{place}: {why}")
 
     def finish(self) -> None:
@@ -109,28 +119,49 @@ class Loader:
         if not batch:
             return
         there = self._target.standing(list(batch))
-        fresh, doomed, tally = [], [], replace(self.tally)
+        liking = [row.id for name, row in there.items() if batch[name].read.whole.members]
+        members = self._target.members_of(liking) if liking else {}
+        fresh: list[Item] = []
+        doomed, tally = [], replace(self.tally)
         for name, item in batch.items():
             row = there.get(name)
             if row is None or row.created_at is None:
                 tally.made += 1
-            elif (wrong := _difference(row, item.read)) is None:
+            elif (wrong := _difference(row, item.read, members.get(row.id))) is None:
                 tally.same += 1
                 continue
             elif self._replacing:
                 tally.replaced += 1
             else:
                 tally.different += 1
-                self._report(f"{item.place}: {name}: {wrong}")
+                self._report(f"{item.place}{name}: {wrong}")
                 continue
             fresh.append(item)
             if row is not None:
                 doomed.append(row.id)
-        ids = self._target.make([item.read.whole for item in fresh], doomed) if fresh and self._writing else {}
+        try:
+            ids = self._target.make([item.read.whole for item in fresh], doomed) if fresh and self._writing else {}
+        except Conflict as conflict:
+            self._one_by_one(fresh, conflict)
+            return
+        tally.members += sum(len(item.read.whole.members) for item in fresh)
         self.tally = tally
         last = next(reversed(batch.values()))
         if last.read.whole.more:
             self._open, self._part = (last, ids.get(last.row.name)), 1
+            self._members = len(last.read.whole.members)
+
+    def _one_by_one(self, items: Sequence[Item], conflict: Conflict) -> None:
+        """One of them cannot be written; the others can."""
+        if len(items) > 1:
+            for item in items:
+                self._batch[item.row.name] = item
+                self.flush()
+            return
+        [item] = items
+        self.refuse(f"{item.place}{item.row.name}", str(conflict))
+        if item.read.whole.more:
+            self._open, self._part = (item, None), 1
 
     def _go_on(self, item: Item) -> None:
         assert self._open is not None
@@ -139,12 +170,17 @@ class Loader:
         self._open, self._part = ((first, id) if whole.more else None), whole.part
         if id is None:
             return
-        wrong = _contradiction(whole)
-        if wrong is None and not self._target.go_on(id, whole):
-            wrong = "somebody has begun it anew meanwhile"
+        self._members += len(whole.members)
+        self.tally.members += len(whole.members)
+        wrong = _contradiction(whole, self._members)
+        try:
+            if wrong is None and not self._target.go_on(id, whole):
+                wrong = "somebody has begun it anew meanwhile"
+        except Conflict as conflict:
+            wrong = str(conflict)
         if wrong is not None:
             self._open = first, id
-            self._give_up_open(f"{item.place}: {item.row.name}: {wrong}")
+            self._give_up_open(f"{item.place}{item.row.name}: {wrong}")
 
     def _give_up_open(self, why: str | None = None) -> None:
         if self._open is None:
@@ -153,13 +189,18 @@ class Loader:
         if id is not None:
             self._target.remove([id])
             self.tally.made -= 1
+            self.tally.members -= self._members
             self.tally.refused += 1
-            self._report(why or f"{first.place}: {first.row.name}: the lines that it goes on in are missing")
+            self._report(why or f"{first.place}{first.row.name}: the lines that it goes on in are missing")
 
 
-def _contradiction(whole: Whole) -> str | None:
-    """What in a counter cannot be true."""
+def _contradiction(whole: Whole, members: int) -> str | None:
+    """What in a counter cannot be true; so many members have come of it, with this part."""
     row = whole.counter
+    if not whole.more and members != row.value and (members or _likes(row)):
+        return f"counts likes, and has {members} members, but its value is {row.value}"
+    if whole.members and not _likes(row):
+        return "has members, but its policy does not say that it counts likes"
     if whole.operations and whole.operations[-1].seq > row.seq:
         return f"its history goes to operation {whole.operations[-1].seq}, it has had {row.seq}"
     if not whole.operations or whole.more:
@@ -170,9 +211,15 @@ def _contradiction(whole: Whole) -> str | None:
     return None
 
 
-def _difference(there: CounterRecord, read: Read) -> str | None:
-    """What one that is there is otherwise than the one that came."""
+def _likes(row: CounterRecord) -> bool:
+    return row.policy is not None and "likes" in row.policy and bool(msgspec.json.decode(row.policy).get("likes"))
+
+
+def _difference(there: CounterRecord, read: Read, members: int | None) -> str | None:
+    """What one that is there, with so many members, is otherwise than the one that came."""
     row = read.whole.counter
+    if read.whole.members and members != there.value:
+        return f"has {members or 0} members here, and the value {there.value}"
     if read.bare:
         if there.value != row.value:
             return f"has the value {there.value} here, not {row.value}"

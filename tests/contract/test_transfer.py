@@ -15,9 +15,17 @@ from gateway.transfer import lines
 from gateway.transfer.lines import BadLine, Read
 from gateway.transfer.loading import Loader, Tally
 from storage import bulk
-from storage.bulk import Bulk, NotWritten, Whole, open_bulk
-from storage.errors import StorageUnavailable
-from storage.records import AlarmRecord, AlarmRunRecord, AlarmStep, Commit, CounterRecord, DeadlineWrite, PolicyWrite
+from storage.bulk import Bulk, Conflict, NotWritten, Whole, open_bulk
+from storage.records import (
+    AlarmRecord,
+    AlarmRunRecord,
+    AlarmStep,
+    Commit,
+    CounterRecord,
+    DeadlineWrite,
+    MemberRecord,
+    PolicyWrite,
+)
 from storage.store import SqlStore, open_store
 from tests.contract.test_store import Sql, filled, operation, postgres, sql, sqlite, write
 from tests.support.service_process import command, environment, run_command
@@ -54,12 +62,21 @@ def furnished(store: SqlStore, name: str = "votes", operations: int = 3) -> Coun
     return store.read([name])[name]
 
 
+def liked(store: SqlStore, name: str = "post", members: int = 3) -> CounterRecord:
+    """A counter of likes."""
+    row = filled(store, name, members)
+    joined = [MemberRecord(row.id, f"m{number:04}", NOW + number) for number in range(members)]
+    policies = [PolicyWrite(row.id, '{"likes":true}', None)]
+    store.commit(Commit([write(row, members, members)], policies=policies, joined=joined))
+    return store.read([name])[name]
+
+
 def everything(store: Bulk) -> dict[str, Any]:
     """All there is, without the ids of counters and their owners."""
     return {
         whole.counter.name: (
             whole.counter._replace(id=0, epoch=0, placed=0),
-            *([each._replace(counter_id=0) for each in part] for part in whole[1:4]),
+            *([each._replace(counter_id=0) for each in part] for part in whole[1:5]),
         )
         for whole in store.wholes(history=True)
     }
@@ -75,7 +92,7 @@ def load(target: Bulk, text: bytes, **how: bool) -> tuple[Tally, list[str]]:
             loader.refuse(f"line {number}", str(bad))
         else:
             assert isinstance(read, Read)
-            loader.take(f"line {number}", read)
+            loader.take(f"line {number}: ", read)
     loader.finish()
     return loader.tally, said
 
@@ -89,10 +106,11 @@ class TestThereAndBack:
         for name in ("votes", "seats"):
             furnished(source, name)
         filled(source, "plain")
+        liked(source)
         source.claim(["claimed"], 1)  # Nobody is shown it.
-        assert load(target, text_of(source)) == (Tally(made=3), [])
+        assert load(target, text_of(source)) == (Tally(made=4, members=3), [])
         assert everything(target) == everything(source)
-        assert sorted(everything(target)) == ["plain", "seats", "votes"]
+        assert sorted(everything(target)) == ["plain", "post", "seats", "votes"]
 
     def test_without_history_the_rest_is_there(self, source: Bulk, target: Bulk) -> None:
         row = furnished(source)
@@ -162,6 +180,7 @@ class TestAgain:
         monkeypatch.setattr(bulk, "PART", 2)
         furnished(source, operations=9)
         filled(source, "small")
+        liked(source, members=9)
         text = text_of(source)
         loader = Loader(target, lambda said: None)
         for number, line in enumerate(text.splitlines()[:3]):
@@ -170,9 +189,23 @@ class TestAgain:
             loader.take(str(number), read)
         assert target.read(["votes"]) == {}  # And here the power goes.
         assert target.page("", "", 9) == []
-        assert load(target, text) == (Tally(made=2), [])
+        assert load(target, text) == (Tally(made=3, members=9), [])
         assert everything(target) == everything(source)
-        assert load(target, text) == (Tally(same=2), [])
+        assert load(target, text) == (Tally(same=3), [])
+
+    def test_members_that_are_missing(self, source: Bulk, target: Bulk, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(bulk, "PART", 2)
+        liked(source, members=5)
+        first, second, third = text_of(source, history=False).splitlines(keepends=True)
+        last = third.replace(b'["m0004', b'["m0003')  # Twice the same one.
+        for text in (first + second, first + second + last, first.replace(b',"more":true', b"")):
+            tally, said = load(target, text)
+            assert (tally.refused, len(said), target.standing(["post"])) == (1, 1, {})
+        load(target, first + second + third)
+        [row] = target.claim(["post"], 1)
+        target.commit(Commit([write(row, 5, 6)], [operation(row, 6)], left=[(row.id, "m0001")]))
+        tally, said = load(target, first + second + third)
+        assert (tally, said) == (Tally(different=1), ["line 1: post: has 4 members here, and the value 5"])
 
     def test_parts_that_are_missing_are_told_and_leave_nothing_behind(
         self, source: Bulk, target: Bulk, monkeypatch: pytest.MonkeyPatch
@@ -228,7 +261,7 @@ def test_somebody_who_is_quicker_stays(source: Bulk, target: Bulk, sql: Sql) -> 
     furnished(source)
     [whole] = source.wholes(history=True)
     row = filled(sql.open())
-    with pytest.raises(StorageUnavailable):
+    with pytest.raises(Conflict):
         target.make([whole._replace(counter=whole.counter._replace(name="new")), whole])
     assert target.read(["votes", "new"]).keys() == {"votes"}
     assert target.read(["votes"])["votes"].id == row.id
@@ -271,11 +304,20 @@ BAD: dict[bytes, str] = {
     b'{"name":"a","part":2}': "goes on",
     b'{"name":"a"}': "value",
     b'{"name":"a","value":1,"part":2}': "part",
-    b'{"name":"a","value":1,"more":true}': "operationCount",
+    b'{"name":"a","value":1,"more":true}': "lines that it goes on in",
     b'{"name":"a","value":2,"operationCount":1,"history":[OPERATION]}': "ends with 1",
     b'{"name":"a","value":1,"operationCount":0,"history":[OPERATION]}': "goes to operation 1",
     b'{"name":"a","value":1,"operationCount":1,"history":[OPERATION,OPERATION]}': "order",
     b'{"name":"a","value":1,"operationCount":1,"history":[{"seq":1,"type":"explode"}]}': "explode",
+}
+BAD |= {
+    b'{"name":"a","value":1,"members":[["",1]]}': "members",
+    b'{"name":"a","value":1,"members":[["ann"]]}': "members",
+    b'{"name":"a","value":1,"members":[["a\\nb","2026-01-01T00:00:00Z"]]}': "members",
+    b'{"name":"a","value":1,"members":[["' + b"m" * 10_000 + b'","2026-01-01T00:00:00Z"]]}': "members",
+    b'{"name":"a","value":1,"members":[["ann","2026-01-01T00:00:00Z"]]}': "policy",
+    b'{"name":"a","value":2,"policy":{"likes":true},"members":[["ann","2026-01-01T00:00:00Z"]]}': "1 members",
+    b'{"name":"a","value":2,"policy":{"likes":true}}': "0 members",
 }
 OPERATION = (
     b'{"seq":1,"type":"increment","amount":1,"value":1,"previousValue":0,"at":"2026-01-01T00:00:00Z","operationId":"x"}'
@@ -287,11 +329,19 @@ class TestBadLines:
         text = b"".join(line.replace(b"OPERATION", OPERATION) + b'\n{"name":"good%d","value":1}\n' % number
                         for number, line in enumerate(BAD))  # fmt: skip
         tally, said = load(target, text)
-        assert tally == Tally(made=len(BAD), refused=len(BAD))
+        assert tally == Tally(made=len(BAD), refused=len(BAD)), said
         for number, (line, (bad, named)) in enumerate(zip(said, BAD.items(), strict=True)):
             assert line.startswith(f"line {2 * number + 1}: "), (line, bad)
             assert named in line, (line, bad)
         assert len(target.page("good", "", 100)) == len(BAD)
+
+    def test_something_that_is_twice_in_a_counter(self, target: Bulk) -> None:
+        history = OPERATION + b"," + OPERATION.replace(b'"seq":1', b'"seq":2')
+        twice = b'{"name":"a","value":1,"operationCount":2,"history":[%b]}\n' % history
+        text = b'{"name":"b","value":1}\n' + twice + b'{"name":"c","value":1}\n'
+        tally, said = load(target, text)
+        assert tally == Tally(made=2, refused=1)
+        assert len(said) == 1 and said[0].startswith("line 2: a: something of it is there already: "), said
 
     def test_duplicates(self, target: Bulk) -> None:
         text = b'{"name":"a","value":1}\n{"name":"a","value":1}\n{"name":"b","value":1}\n{"name":"a","value":2}\n'

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from loadtests.verdict import Verdict
-from tests.faults import cut, database, migration
+from tests.faults import cut, database, migration, transfer
 from tests.faults.database import Fault
 from tests.faults.test_bars import missed
 from tests.support.postgres import needs_postgres
@@ -72,6 +73,16 @@ def test_connections_that_are_cut_in_commits(sizes: cut.Sizes) -> None:
         asyncio.run(cut.run(service, proxy, sizes, verdict))
         assert service.stop() == 0, service.tail()
     assert missed(verdict, timed=False) == []
+
+
+@needs_postgres
+@pytest.mark.parametrize(
+    "sizes", [transfer.QUICK, pytest.param(transfer.Sizes(), marks=pytest.mark.long)], ids=["few", "a-million"]
+)
+def test_counters_move_to_another_database(tmp_path: Path, postgres_url: str, sizes: transfer.Sizes) -> None:
+    verdict = Verdict()
+    transfer.run(tmp_path, postgres_url, sizes, verdict)
+    assert missed(verdict, timed=sizes != transfer.QUICK) == []
 
 
 @pytest.mark.long
