@@ -15,6 +15,7 @@ from actors.placement import HostEntry, Placement, Table
 
 NAMESPACE = "counters"
 SUPERVISOR = "supervisor"
+TIMER = "timer"
 RETRY_S = 0.2
 
 log = logging.getLogger("counters.directory")
@@ -64,6 +65,13 @@ class RayDirectory:
     async def admin(self, method: str, *arguments: Any) -> Any:
         """Have the supervisor do something and return what it says. Raises Unavailable when it is away."""
         return await self.call(method, *arguments)
+
+    async def timer(self, method: str, *arguments: Any) -> Any:
+        """Have the timer do something and return what it says. Raises Unavailable when it is away."""
+        try:
+            return await getattr(ray.get_actor(TIMER, namespace=NAMESPACE), method).remote(*arguments)
+        except (RayError, ValueError) as error:  # ValueError: no actor of that name at this moment.
+            raise Unavailable(f"the timer is away: {type(error).__name__}") from error
 
     async def call(self, method: str, *arguments: Any) -> Any:
         """Call the supervisor. Raises Unavailable when it is away, and what it raises on purpose."""

@@ -71,6 +71,8 @@ def answer(
                 states[name] = states[name]._replace(policy=policy, resets_at=at)
     if query.kind == "values":
         return Status.OK, _json({"values": {name: _value(states, name) for name in query.names}})
+    if query.kind == "stats":
+        return Status.OK, _json({"stats": {name: _total(states.get(name)) for name in query.names}})
     name = query.names[0]
     if query.kind == "value":
         return Status.OK, _json({"name": name, "value": _value(states, name)})
@@ -159,6 +161,13 @@ def _not_kept(name: str, since: int | None) -> Answer:
 def _value(states: Mapping[str, State], name: str) -> int:
     state = states.get(name)
     return 0 if state is None else state.shown.value
+
+
+def _total(state: State | None) -> dict[str, Any]:
+    return {
+        "value": 0 if state is None else state.shown.value,
+        "lastIncrementAt": None if state is None else state.shown.at.decode(),
+    }
 
 
 def _page(store: Store, query: Query) -> bytes:

@@ -73,6 +73,10 @@ class Directory(Protocol):
         """Have the supervisor do something and return what it says. Raises Unavailable when it is away."""
         ...
 
+    async def timer(self, method: str, *arguments: Any) -> Any:
+        """Have the timer do something and return what it says. Raises Unavailable when it is away."""
+        ...
+
 
 class Listener(Protocol):
     """What a gateway does with the events of watched counters."""

@@ -14,13 +14,13 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors import logs
-from actors.directory import NAMESPACE, SUPERVISOR
+from actors.directory import NAMESPACE, SUPERVISOR, TIMER
 from actors.errors import AlreadyRunning
 from actors.host_actor import HostActor
 from actors.placement import HostEntry, Table
 from actors.settings import ActorSettings
 from actors.supervisor import CannotStart, Supervisor
-from actors.timer_actor import TIMER, TimerActor
+from actors.timer_actor import TimerActor
 
 # Placed by us, not by Ray's resource accounting; restarted for ever; not tied to the process that created them.
 _OPTIONS: dict[str, Any] = {

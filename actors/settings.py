@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from actors.core.policy import Policies
 from actors.core.ranking import FLOOR
+from actors.source import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class ActorSettings:
     hibernate_after: float = 10.0  # Seconds without an operation after which a counter leaves memory.
     max_resident: int = 100_000  # Counters in the memory of one host; above it the least recently used sleep first.
     policies: Policies = field(default_factory=Policies)  # What holds for counters that say nothing themselves.
+    sources: tuple[tuple[str, Source], ...] = field(default=(), repr=False)  # Counters that are counted elsewhere.
     redis_url: str = field(default="", repr=False)  # Empty: no Redis. It may hold a password.
     counter_key: str = ""  # The key of Redis that some worker knows already for the default counter.
     default_counter: str = ""  # The counter that is meant where none is named.

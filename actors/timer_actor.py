@@ -14,16 +14,15 @@ from ray.exceptions import RayError
 
 from actors import logs
 from actors.clock import SystemClock
-from actors.directory import NAMESPACE, RayDirectory
+from actors.directory import NAMESPACE, TIMER, RayDirectory
 from actors.errors import Unavailable
 from actors.host_actor import die_with, opened
-from actors.messages import Operation
+from actors.messages import Operation, Status
 from actors.placement import HostEntry
 from actors.settings import ActorSettings
+from actors.statistics import Answer, Statistics, no_source
 from actors.timer import Timer
 from actors.trimmer import Trimmer
-
-TIMER = "timer"
 
 log = logging.getLogger("counters.timer")
 
@@ -59,6 +58,12 @@ class TimerActor:
         timer = Timer(store, owners, SystemClock(store.agree), random, settings.policies)
         trimmer = Trimmer(await opened(settings.database), SystemClock(), settings.policies)
         work = [loop.create_task(timer.run()), loop.create_task(trimmer.run())]
+        self._statistics: Statistics | None = None
+        if settings.sources:
+            store = await opened(settings.database)
+            clock = SystemClock(store.agree)
+            self._statistics = Statistics(store, owners, clock, random, dict(settings.sources))
+            work.append(loop.create_task(self._statistics.run()))
         for task in work:
             task.add_done_callback(die_with)
         self._tasks = [loop.create_task(owners.follow()), *work]
@@ -73,3 +78,19 @@ class TimerActor:
     async def pid(self) -> int:
         """The process this runs in. Answers when the timer works."""
         return os.getpid()
+
+    async def sync(self, name: str, id: str, door: str | None) -> Answer:
+        """Set a counter to what its source says."""
+        return no_source(name) if self._statistics is None else await self._statistics.sync(name, id, door)
+
+    async def drift(self, name: str) -> Answer:
+        """How far a counter is from its source."""
+        return no_source(name) if self._statistics is None else await self._statistics.drift(name)
+
+    async def sources(self) -> Answer:
+        """The counters that have a source."""
+        return (Status.OK, b'{"sources":[]}') if self._statistics is None else self._statistics.listed()
+
+    async def figures(self) -> list[tuple[str, str, float]]:
+        """What whoever watches over the service wants to know: name, counter and number."""
+        return [] if self._statistics is None else self._statistics.figures()

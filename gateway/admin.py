@@ -1,4 +1,4 @@
-"""What is asked of the service as a whole: what is awake, how many hosts there are."""
+"""What is asked of the service as a whole: what is awake, how many hosts there are, what the sources say."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ class Supervises(Protocol):
 
     async def admin(self, method: str, *arguments: Any) -> Any: ...
 
+    async def timer(self, method: str, *arguments: Any) -> Any: ...
+
 
 class Admin:
     """Answers commands, each with one call of `deliver(status, body)`."""
@@ -43,7 +45,9 @@ class Admin:
         if command.kind == "ps":
             self._router.ask_all(Query(0, "awake", []), lambda answers: _awake(answers, deliver))
             return
-        task = asyncio.get_running_loop().create_task(self._supervise(command, deliver))
+        timed = command.kind in ("sync", "drift", "sources")
+        work = self._ask_timer(command, deliver) if timed else self._supervise(command, deliver)
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -54,6 +58,19 @@ class Admin:
             await self._supervisor.admin(command.kind, *arguments)
             said = {"success": True, "hosts": command.hosts} if arguments else {"success": True}
             status, body = Status.OK, msgspec.json.encode(said)
+        except Unavailable as error:
+            log.warning("action=%s_failed error=%s", command.kind, error)
+        except Exception:  # A mistake of ours; all the same somebody waits for an answer.
+            log.exception("action=%s_failed", command.kind)
+        deliver(status, body)
+
+    async def _ask_timer(self, command: Command, deliver: Deliver) -> None:
+        status, body = Status.UNAVAILABLE, b""
+        arguments: tuple[Any, ...] = (command.name,) if command.name else ()
+        if command.kind == "sync":
+            arguments = (command.name, command.id, command.source)
+        try:
+            status, body = await self._supervisor.timer(command.kind, *arguments)
         except Unavailable as error:
             log.warning("action=%s_failed error=%s", command.kind, error)
         except Exception:  # A mistake of ours; all the same somebody waits for an answer.

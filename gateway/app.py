@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from swagger_ui_bundle import swagger_ui_path
 
 from actors.clock import SystemClock
+from actors.errors import Unavailable
 from actors.messages import Query, Status
 from actors.router import Directory, Router
 from gateway import assets, listen, metrics, openapi, reset, rpc
@@ -35,6 +37,7 @@ from gateway.session import Ids, Services
 
 SESSIONS_MAX = 100_000  # WebSockets of one gateway, where its machine lets it have so many.
 READY_S = 2.0  # Storage that takes longer is not there.
+log = logging.getLogger("counters.gateway")
 WEB = Path(__file__).parent / "web"
 
 
@@ -45,6 +48,7 @@ class Gateway:
         self, settings: Settings, node: str, secret: str, directory: Directory, sessions_max: int = SESSIONS_MAX
     ) -> None:
         self.id = uuid4().hex[:12]
+        self._directory = directory
         self.hub = Hub()
         self.router = Router(self.id, node, secret, directory, self.hub)
         self.hub.connect(self.router)
@@ -113,6 +117,11 @@ class Gateway:
         answer: asyncio.Future[list[tuple[int, bytes]]] = asyncio.get_running_loop().create_future()
         self.router.ask_all(Query(0, "figures", []), lambda answers: _settle(answer, answers))
         samples = metrics.of_hosts(await answer)
+        try:
+            async with asyncio.timeout(READY_S):
+                samples += metrics.of_timer(await self._directory.timer("figures"))
+        except (Unavailable, TimeoutError):
+            log.info("action=metrics_incomplete")
         return Response(metrics.page(samples), media_type=metrics.CONTENT_TYPE)
 
 

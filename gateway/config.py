@@ -16,6 +16,7 @@ from urllib.parse import quote, urlsplit
 
 from actors.core import name as names
 from actors.core.policy import Policies
+from actors.source import TIMEOUT_S, Source, complaint
 from gateway import policy
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -26,6 +27,7 @@ DEDICATED_MAX = 1_000  # Each is a process of 50 MB.
 # Names that other programs use, too. COUNTERS_… goes before them.
 KNOWN = {"REDIS_URL": "redis_url", "COUNTER_KEY": "counter_key", "RESET_SECRET": "reset_secret",
          "RESET_SECRET_FILE": "reset_secret_file"}  # fmt: skip
+ONLY_IN_THE_FILE = ("policies", "sources")
 CPUS = len(os.sched_getaffinity(0))
 
 
@@ -50,6 +52,7 @@ class Settings:
     max_resident: int = 100_000  # Counters in the memory of one host; above it the least recently used sleep first.
     reset_after: str = ""  # A time without an operation after which counters reset themselves; empty: they do not.
     policies: tuple[tuple[str, Mapping[str, Any]], ...] = ()  # For names that fit a pattern; only in the file.
+    sources: tuple[tuple[str, Source], ...] = field(default=(), repr=False)  # By counter; only in the file.
     default_counter: str = ""  # The counter that POST /api/reset-counter means when it names none.
     redis_url: str = field(default="", repr=False)  # Where inactivity keys are kept; empty: nowhere.
     counter_key: str = ""  # The key in Redis that a worker knows already for the default counter.
@@ -109,7 +112,7 @@ def _file(path: str | None) -> dict[str, Any]:
 
 
 def _environment() -> dict[str, Any]:
-    own = {f"COUNTERS_{each.name.upper()}": each.name for each in fields(Settings) if each.name != "policies"}
+    own = {f"COUNTERS_{each.name.upper()}": each.name for each in fields(Settings) if each.name not in ONLY_IN_THE_FILE}
     known = {name: os.environ[variable] for variable, name in KNOWN.items() if os.environ.get(variable)}
     if "redis_url" not in known and os.environ.get("REDIS_HOST"):
         known["redis_url"] = _redis_url(os.environ)
@@ -138,6 +141,8 @@ def _cast(name: str, value: Any, default: Any) -> Any:
     flag = "--" + name.replace("_", "-")
     if name == "policies":
         return _policies(value)
+    if name == "sources":
+        return _sources(value)
     if isinstance(default, bool):
         if isinstance(value, bool):
             return value
@@ -175,6 +180,32 @@ def _policies(value: Any) -> tuple[tuple[str, Mapping[str, Any]], ...]:
         except ValueError as error:
             raise ConfigError(f"policies: {pattern}: {error}") from error
     return tuple(read)
+
+
+def _sources(value: Any) -> tuple[tuple[str, Source], ...]:
+    """The tables `[sources."total:users"]` of the file."""
+    if not isinstance(value, dict) or not all(isinstance(each, dict) for each in value.values()):
+        raise ConfigError('sources: write them as tables, [sources."total:users"]')
+    return tuple((name, _source(name, table)) for name, table in value.items())
+
+
+def _source(name: str, table: Mapping[str, Any]) -> Source:
+    if not names.valid(name):
+        raise ConfigError(f"sources: {name!r} is not the name of a counter")
+    said = dict(table)
+    timeout_s = _seconds(f"sources: {name}: timeout", said.pop("timeout", TIMEOUT_S))
+    for field_name, text in said.items():
+        if field_name not in ("database", "query", "schedule"):
+            raise ConfigError(f"sources: {name}: there is no {field_name!r}; say database, query, schedule, timeout")
+        if not isinstance(text, str):
+            raise ConfigError(f"sources: {name}: {field_name} is not a string")
+    if not {"database", "query"} <= said.keys():
+        raise ConfigError(f"sources: {name}: say a database and a query")
+    source = Source(**said, timeout_s=timeout_s)
+    wrong = complaint(source)
+    if wrong is not None:
+        raise ConfigError(f"sources: {name}: {wrong[0]}: {wrong[1]}")
+    return source
 
 
 def _seconds(flag: str, value: Any) -> float:

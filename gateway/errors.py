@@ -22,6 +22,7 @@ ROWS = {
     "OUT_OF_RANGE": Row(409, False, "the value would leave the range of exact integers"),
     "LIMIT_REACHED": Row(409, False, "the counter is at its limit"),
     "HISTORY_NOT_KEPT": Row(410, False, "the history does not go back so far"),
+    "SOURCE_FAILED": Row(502, False, "the source of the counter gave no number"),
     "UNAUTHORIZED": Row(401, False, "who are you?"),
     "FORBIDDEN": Row(403, False, "this is not allowed"),
     "NOT_FOUND": Row(404, False, "there is nothing here"),

@@ -38,6 +38,11 @@ def of_hosts(answers: Iterable[tuple[int, bytes]]) -> list[Sample]:
     return samples
 
 
+def of_timer(figures: Iterable[tuple[str, str, float]]) -> list[Sample]:
+    """The samples in what the timer has told: figure, counter and number."""
+    return [Sample(name, f'name="{counter}"', value) for name, counter, value in figures]
+
+
 def page(samples: Iterable[Sample]) -> str:
     """All samples, those of one name together."""
     lines: dict[str, list[str]] = {}

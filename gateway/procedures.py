@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import msgspec
+from msgspec import UNSET
 
 from actors.core import likes
 from actors.messages import Operation, Query
@@ -15,10 +16,13 @@ Decoder = Callable[[bytes], Any]
 
 
 class Command(NamedTuple):
-    """Something for the service as a whole, not for a counter."""
+    """Something that no host does: it is for the service as a whole, or for the timer."""
 
-    kind: Literal["ps", "scale", "restart_hosts"]
+    kind: Literal["ps", "scale", "restart_hosts", "sync", "drift", "sources"]
     hosts: int = 0
+    name: str = ""
+    id: str = ""
+    source: str | None = None  # Where it came from, for the history.
 
 
 class Procedure(NamedTuple):
@@ -48,7 +52,7 @@ def _procedure(
     errors: tuple[str, ...] = (),
     room: str = "counter",
 ) -> Procedure:
-    changes = not name.startswith(("get", "is", "list", "members", "ps"))
+    changes = not name.startswith(("get", "is", "list", "members", "drift", "ps"))
     decode: Decoder = msgspec.json.Decoder(input).decode
     return Procedure(f"{room}.{name}", summary, input, output, build, decode, errors, changes, room == "admin")
 
@@ -132,8 +136,14 @@ _ALL = (
         lambda i, id: Query(0, "due", [], i.limit),
     ),
     _procedure(
-        "sync", wire.Sync, wire.Synced, "Set a counter to what was counted elsewhere",
-        lambda i, id: _operation("sync", i, id, i.actual), _LIMITS,
+        "sync", wire.Sync, wire.Synced, "Set a counter to what was counted elsewhere: by its source, or by you",
+        lambda i, id: (
+            Command("sync", name=i.name, id=id) if i.actual is UNSET else _operation("sync", i, id, i.actual)
+        ), (*_LIMITS, "SOURCE_FAILED"),
+    ),
+    _procedure(
+        "drift", wire.Named, wire.Drift, "How far a counter is from its source",
+        lambda i, id: Command("drift", name=i.name), ("SOURCE_FAILED",),
     ),
     _procedure(
         "undo", wire.Undo, wire.Enriched, "Take an operation of the history back, by one that does the opposite",
@@ -172,6 +182,14 @@ _ALL = (
     _procedure(
         "members", wire.ListMembers, wire.Members, "Who likes something, by name",
         lambda i, id: Query(0, "members", [i.name], i.limit, text=i.cursor or ""), room="like",
+    ),
+    _procedure(
+        "get", wire.GetValues, wire.Stats, "Many totals at once, with their last change",
+        lambda i, id: Query(0, "stats", i.names), room="stats",
+    ),
+    _procedure(
+        "listSources", wire.Nothing, wire.Sources, "The counters that have a source, and what was found there last",
+        lambda i, id: Command("sources"), room="stats",
     ),
     _procedure(
         "ps", wire.Nothing, wire.Awake, "The counters that are awake, and in which hosts",

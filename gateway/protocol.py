@@ -64,9 +64,9 @@ class SetValue(Input):
     value: Value
 
 
-class Sync(Input):
+class Sync(Input, omit_defaults=True):
     name: Name
-    actual: Value
+    actual: Value | UnsetType = UNSET
 
 
 class GetValues(Input):
@@ -398,6 +398,34 @@ class Members(msgspec.Struct, omit_defaults=True):
     name: str
     members: list[ListedMember]
     cursor: str | UnsetType = UNSET
+
+
+class Drift(msgspec.Struct):
+    name: str
+    value: int
+    actual: int
+    difference: int
+
+
+class Total(msgspec.Struct):
+    value: int
+    lastIncrementAt: str | None
+
+
+class Stats(msgspec.Struct):
+    stats: dict[str, Total]
+
+
+class ListedSource(msgspec.Struct):
+    name: str
+    schedule: str | None
+    syncedAt: str | None
+    difference: int | None
+    error: Literal["unreachable", "query", "timeout", "rows", "value"] | None
+
+
+class Sources(msgspec.Struct):
+    sources: list[ListedSource]
 
 
 # WebSocket, client to server.

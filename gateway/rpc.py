@@ -130,6 +130,8 @@ class Rpc:
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
             raise complaint(error) from error
         message = procedure.build(input, self._ids.next() if key is None else _checked(key))
+        if isinstance(message, Command):
+            return message._replace(source=f"http {peer}" if peer else "http")
         if isinstance(message, Operation):
             message.source = f"http {peer}" if peer else "http"
             message.repeated |= key is not None  # Only its sender can tell whether a key was used before.

@@ -95,6 +95,7 @@ def serve(settings: Settings) -> int:
                 hibernate_after=settings.hibernate_after,
                 max_resident=settings.max_resident,
                 policies=settings.rules,
+                sources=settings.sources,
                 redis_url=settings.redis_url,
                 counter_key=settings.counter_key,
                 default_counter=settings.default_counter,

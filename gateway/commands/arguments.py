@@ -13,6 +13,7 @@ from gateway.commands.alarms import run_alarms
 from gateway.commands.counters import run_change, run_get, run_list
 from gateway.commands.errors import CommandError
 from gateway.commands.hosts import run_ps, run_restart, run_scale
+from gateway.commands.statistics import run_drift, run_sync
 from gateway.commands.terminal import printable
 from gateway.commands.watch import run_watch
 
@@ -52,6 +53,12 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     listing = add_command(subparsers, "list", run_list, "list counters", common)
     listing.add_argument("--prefix", metavar="P", help="only names that begin with P")
     listing.add_argument("--limit", type=positive_number, metavar="N", help="at most N counters")
+
+    sync = add_command(subparsers, "sync", run_sync, "set counters to what their sources say", common)
+    sync.add_argument("name", nargs="?", metavar="NAME")
+    sync.add_argument("--all", action="store_true", help="every counter that has a source")
+    drift = add_command(subparsers, "drift", run_drift, "print how far counters are from their sources", common)
+    drift.add_argument("names", nargs="*", metavar="NAME", help="all that have a source, if none is named")
 
     alarms = add_command(subparsers, "alarms", run_alarms, "list what is due: resets and alarms", common)
     alarms.add_argument("name", nargs="?", metavar="NAME", help="only the alarms of this counter")

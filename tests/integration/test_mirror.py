@@ -22,8 +22,9 @@ from actors.queries import State, from_row
 from actors.rebuild import Difference, Rebuild
 from storage.memory import MemoryStore
 from storage.records import Commit, CounterRecord, CounterWrite, OperationRecord
-from storage.store import DELETION
+from storage.store import DELETION, open_store
 from tests.support.redis_server import MISSING, RedisServer
+from tests.support.service_process import run_command
 from tests.support.stage import entry, table
 
 pytestmark = pytest.mark.skipif(MISSING, reason="redis-server is not installed")
@@ -441,3 +442,30 @@ def _hosts(version: int, *incarnations: str) -> Any:
     from actors.placement import Table
 
     return Table(version, tuple(entry(f"host:{each}", each) for each in incarnations), previous=version - 1)
+
+
+class TestTheCommand:
+    def test_it_finds_what_is_wrong_and_rebuilds(self, redis: RedisServer, tmp_path: Path) -> None:
+        database = f"sqlite:///{tmp_path / 'counters.db'}"
+        store = open_store(database)
+        for number, name in enumerate(("votes", "seats"), 1):
+            [row] = store.claim([name], 0)
+            store.commit(Commit([CounterWrite(row.id, row.epoch, number, 1, 1, 1)]))
+        store.close()
+
+        def counters(verb: str, **more: str) -> tuple[int, str]:
+            done = run_command("mirror", verb, "--database", database, **more)
+            return done.returncode, done.stdout + done.stderr
+
+        assert counters("rebuild", REDIS_URL=redis.url) == (0, "2 counters set, 0 that are none removed\n")
+        assert counters("verify", REDIS_URL=redis.url) == (0, "no differences\n")
+        redis.client.set("counters:value:votes", 7)
+        redis.client.set("counters:value:nobody", 7)
+        code, said = counters("verify", REDIS_URL=redis.url)
+        assert (code, sorted(said.splitlines())) == (1, [
+            "2 differences", "nobody: 7 in Redis, nothing in storage", "votes: 7 in Redis, 1 in storage",
+        ])  # fmt: skip
+        assert counters("rebuild", REDIS_URL=redis.url) == (0, "2 counters set, 1 that are none removed\n")
+        assert counters("verify", REDIS_URL=redis.url)[0] == 0
+        assert counters("verify") == (2, "counters: which Redis? Say --redis-url, or set REDIS_URL\n")
+        assert counters("verify", REDIS_URL="redis://127.0.0.1:1")[0] == 1

@@ -48,6 +48,10 @@ class Service:
         if self.error is not None:
             raise self.error
 
+    async def timer(self, method: str, *arguments: Any) -> Any:
+        await self.admin(method, *arguments)
+        return self.answers[0]
+
     async def post(
         self, path: str, body: bytes = b"{}", peer: str | None = "127.0.0.1", method: str = "POST", **headers: str
     ) -> tuple[int, Any]:

@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 
 from actors.core.policy import Policy
+from actors.source import Source
 from gateway import cli
 from gateway.config import ConfigError, Settings, read
 
-FILE_OR_ENVIRONMENT = {"policies", "reset_secret", "reset_secret_file", "counter_key"}  # They have tests of their own.
+# They have tests of their own.
+FILE_OR_ENVIRONMENT = {"policies", "sources", "reset_secret", "reset_secret_file", "counter_key"}
 
 Write = Callable[[str], None]
 
@@ -210,6 +212,34 @@ class TestFiles:
 
 
 class TestResets:
+    def test_sources_are_tables_in_the_file(self, toml: Write) -> None:
+        said = 'database = "sqlite:///x.db"\nquery = "select count(*) from y"'
+        toml(f'[sources."total:users"]\n{said}\n[sources.b]\n{said}\nschedule = ""\ntimeout = "2m"')
+        one, other = read({}).sources
+        assert one == ("total:users", Source("sqlite:///x.db", "select count(*) from y", "0 3 * * *", 30.0))
+        assert (other[1].schedule, other[1].timeout_s) == ("", 120.0)
+        assert "x.db" not in repr(read({}))
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("sources = 3", "sources: write them as tables"),
+            ('[sources."a b"]', "sources: 'a b' is not the name of a counter"),
+            ("[sources.a]", "sources: a: say a database and a query"),
+            ("[sources.a]\nquery = 'SELECT 1'", "sources: a: say a database and a query"),
+            ("[sources.a]\nquery = 1", "sources: a: query is not a string"),
+            ("[sources.a]\nsql = 'SELECT 1'", "sources: a: there is no 'sql'"),
+            ("[sources.a]\ndatabase = 'x'\nquery = 'SELECT 1'", "sources: a: database: not a database URL"),
+            ("[sources.a]\ndatabase = 'x://y'\nquery = 'DELETE FROM z'", "sources: a: query: one SELECT"),
+            ("[sources.a]\ndatabase = 'x://y'\nquery = 'SELECT 1'\nschedule = 'daily'", "sources: a: schedule: "),
+            ("[sources.a]\ndatabase = 'x://y'\nquery = 'SELECT 1'\ntimeout = '1h'", "sources: a: timeout: must lie"),
+            ("[sources.a]\ndatabase = 'x://y'\nquery = 'SELECT 1'\ntimeout = 'soon'", "sources: a: timeout: 'soon' is"),
+        ],
+    )
+    def test_impossible_sources(self, text: str, said: str, toml: Write) -> None:
+        toml(text)
+        assert refused({}).startswith(said)
+
     def test_policies_are_tables_in_the_file(self, toml: Write) -> None:
         likes = '[policies."likes:*"]\nreset_after = 60\nmaximum = 9'
         toml(f'reset_after = "20m"\n{likes}\n[policies.page]\nmissed = "skip"')

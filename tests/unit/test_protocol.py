@@ -88,7 +88,8 @@ LEAST: dict[str, dict[str, Any]] = {
     "counter.cancelAlarm": {"name": "a", "id": "b"},
     "counter.listAlarms": {"name": "a"},
     "counter.listDue": {},
-    "counter.sync": {"name": "a", "actual": 1},
+    "counter.sync": {"name": "a"},
+    "counter.drift": {"name": "a"},
     "counter.delete": {"name": "a"},
     "like.toggle": {"name": "a", "member": "b"},
     "like.add": {"name": "a", "member": "b"},
@@ -98,6 +99,8 @@ LEAST: dict[str, dict[str, Any]] = {
     "like.getCounts": {"names": ["a"]},
     "like.getStatuses": {"names": ["a"], "member": "b"},
     "like.members": {"name": "a"},
+    "stats.get": {"names": ["a"]},
+    "stats.listSources": {},
     "admin.ps": {},
     "admin.scale": {"hosts": 2},
     "admin.restartHosts": {},
@@ -142,7 +145,7 @@ class TestEveryProcedure:
     def test_takes_the_least(self, procedure: str) -> None:
         message = build(procedure, LEAST[procedure])
         if isinstance(message, Command):
-            assert PROCEDURES[procedure].local
+            assert PROCEDURES[procedure].local == (message.kind not in ("sync", "drift", "sources"))
         else:
             assert isinstance(message, Operation) == PROCEDURES[procedure].changes
 
@@ -174,7 +177,7 @@ class TestEveryProcedure:
     @pytest.mark.parametrize("name", GOOD_NAMES)
     def test_takes_a_good_name(self, procedure: str, name: str) -> None:
         message = build(procedure, LEAST[procedure] | {"name": name})
-        assert name == (message.name if isinstance(message, Operation) else message.names[0])
+        assert name == (message.names[0] if isinstance(message, Query) else message.name)
 
     @pytest.mark.parametrize("procedure", ["like.toggle", "like.isLiked", "like.getStatuses"])
     def test_members_are_printable_and_not_too_long(self, procedure: str) -> None:

@@ -22,7 +22,9 @@ from counters_client.records import (
     Alarms,
     AlarmSet,
     AwakeCounter,
+    CounterSource,
     Described,
+    Drift,
     DueItem,
     Enriched,
     FullHistoryItem,
@@ -34,11 +36,13 @@ from counters_client.records import (
     Position,
     Sessions,
     Synced,
+    Total,
     ValueAt,
 )
 from counters_client.socket import OnState, Socket
 from counters_client.watch import Watch
 
+SOURCE_S = 620.0  # A query may take ten minutes, if its source says so.
 RESTART_S = 600.0  # Replacing a host takes a few seconds, and there may be many.
 
 T = TypeVar("T")
@@ -74,6 +78,14 @@ class _Cancelled(msgspec.Struct):
 
 class _Due(msgspec.Struct):
     due: list[DueItem]
+
+
+class _Stats(msgspec.Struct):
+    stats: dict[str, Total]
+
+
+class _Sources(msgspec.Struct):
+    sources: list[CounterSource]
 
 
 class _Attached(msgspec.Struct):
@@ -183,9 +195,18 @@ class CounterClient:
         """Go back to the initial value."""
         return await self._operate("counter.reset", {"name": name}, Enriched, key)
 
-    async def sync(self, name: str, actual: int, *, key: str | None = None) -> Synced:
-        """Set the value to what it truly is, and learn the difference."""
-        return await self._call("counter.sync", {"name": name, "actual": actual}, Synced, key or _new_key())
+    async def sync(self, name: str, actual: int | None = None, *, key: str | None = None) -> Synced:
+        """Set the value to what it truly is, by you or else by its source, and learn the difference.
+
+        Raises SourceFailed when there is no number to be had.
+        """
+        input: dict[str, Any] = {"name": name} if actual is None else {"name": name, "actual": actual}
+        timeout_s = SOURCE_S if actual is None else None
+        return await self._call("counter.sync", input, Synced, key or _new_key(), timeout_s)
+
+    async def drift(self, name: str) -> Drift:
+        """How far a counter is from its source. Raises SourceFailed."""
+        return await self._call("counter.drift", {"name": name}, Drift, timeout_s=SOURCE_S)
 
     async def undo(self, name: str, seq: int) -> Enriched:
         """Take operation `seq` of the history back, by one that does the opposite; once, however often it is asked."""
@@ -244,6 +265,14 @@ class CounterClient:
     async def get_values(self, names: Collection[str]) -> dict[str, int]:
         """The values of up to 1,000 counters."""
         return (await self._call("counter.getValues", {"names": list(names)}, _Values)).values
+
+    async def get_stats(self, names: Collection[str]) -> dict[str, Total]:
+        """The values of up to 1,000 counters, and when each changed last."""
+        return (await self._call("stats.get", {"names": list(names)}, _Stats)).stats
+
+    async def list_sources(self) -> list[CounterSource]:
+        """The counters that are counted elsewhere."""
+        return (await self._call("stats.listSources", {}, _Sources)).sources
 
     async def get_metadata(self, name: str) -> Described:
         """What is known of a counter. Raises NotFound."""

@@ -6,6 +6,7 @@ CounterError
 │   ├── NotFound            COUNTER_NOT_FOUND
 │   ├── OutOfRange          OUT_OF_RANGE: beyond ±(2^53 − 1)
 │   ├── LimitReached        LIMIT_REACHED: the counter's policy rejects it
+│   ├── SourceFailed        SOURCE_FAILED: where the counter is counted, `reason` is what is wrong
 │   ├── Unauthorized        UNAUTHORIZED
 │   └── Forbidden           FORBIDDEN
 ├── ServiceFailed           COUNTER_OPERATION_FAILED: a mistake of the service; `data["incident"]` is in its log
@@ -87,6 +88,17 @@ class LimitReached(Refused):
     code = "LIMIT_REACHED"
 
 
+class SourceFailed(Refused):
+    """The counter's source gave no number. Nothing changed."""
+
+    code = "SOURCE_FAILED"
+
+    @property
+    def reason(self) -> str:
+        """`unreachable`, `query`, `timeout`, `rows` or `value`."""
+        return str(self.data.get("reason", "")) if isinstance(self.data, dict) else ""
+
+
 class Unauthorized(Refused):
     """The service wants to know who asks."""
 
@@ -159,7 +171,7 @@ STOPPED = {"overloaded", "crowded"}  # Reasons of an UNAVAILABLE that was not ev
 _BY_CODE: dict[str, type[CounterError]] = {
     kind.code: kind
     for kind in (
-        *(Invalid, NotFound, OutOfRange, LimitReached, Unauthorized, Forbidden),
+        *(Invalid, NotFound, OutOfRange, LimitReached, SourceFailed, Unauthorized, Forbidden),
         *(ServiceFailed, TooManyRequests, Unavailable),
     )
 }

@@ -208,6 +208,32 @@ class MemberPage(Record, frozen=True):
     cursor: str | None = None
 
 
+class Drift(Record, frozen=True):
+    """How far a counter is from its source: `difference` is what a sync would add."""
+
+    name: str
+    value: int
+    actual: int
+    difference: int
+
+
+class Total(Record, frozen=True):
+    """A value, and when it changed last."""
+
+    value: int
+    last_increment_at: datetime | None
+
+
+class CounterSource(Record, frozen=True):
+    """A counter that is counted elsewhere: when it is synced, when it was, and what was found or what was wrong."""
+
+    name: str
+    schedule: str | None
+    synced_at: datetime | None
+    difference: int | None
+    error: str | None
+
+
 Later = dict[str, Any]  # What an alarm does: {"type": "increment", "amount": 1}, as over a WebSocket.
 
 
