@@ -138,7 +138,8 @@ async def disputed(service: Service, sizes: Sizes, verdict: Verdict, engine: Eng
         following = asyncio.create_task(follow())
         await until(done, sizes.between)
         for kill in range(sizes.kills):
-            victims = await asyncio.to_thread(lambda: sorted(service.actors("host")))
+            actors = await asyncio.to_thread(service.actors, "host")
+            victims = sorted(name for name in actors if name.startswith("host:"))  # The others end with their counter.
             victim, after = victims[kill % len(victims)], service.log_size()
             await asyncio.to_thread(kill_actor, service, "host", victim)
             await asyncio.to_thread(wait_until_back, service, "host", victim, after)

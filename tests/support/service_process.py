@@ -334,8 +334,17 @@ class Service:
             raise AssertionError(f"{procedure} {input}: {error.code} {error.read()!r}") from None
 
     def awake(self) -> list[dict[str, Any]]:
-        """The counters that are awake, as `counters ps` lists them."""
-        listed: list[dict[str, Any]] = self.call("admin.ps", {})["counters"]
+        """The counters that are awake, as `counters ps` lists them. Asks again while a host is away."""
+
+        def look() -> dict[str, Any] | None:
+            try:
+                return self.call("admin.ps", {})
+            except AssertionError as error:
+                if "UNAVAILABLE" not in str(error):
+                    raise
+                return None
+
+        listed: list[dict[str, Any]] = wait_for("all hosts to say what is awake", look)["counters"]
         return listed
 
 
