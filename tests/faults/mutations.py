@@ -115,6 +115,13 @@ MUTATIONS = (
         "                pass",
     ),
     # No gap, nothing twice.
+    # A count from elsewhere takes nothing back.
+    Mutation(
+        "a sync loses what was added meanwhile",
+        "actors/round.py",
+        "wanted += self._added[activation.id, operation.since]",
+        "pass",
+    ),
     Mutation("a gap in the events passes", "gateway/hub.py", "if skip < 0:", "if False:"),
     Mutation("events pass twice", "gateway/hub.py", "skip = channel.seq + 1 - burst.seq", "skip = 0"),
     Mutation(
