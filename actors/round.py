@@ -504,15 +504,16 @@ class Round:
         at = self._at_iso
         for answerer, operation, activation, outcome, fresh in self._outcomes:
             status: int = Status.OK
-            if isinstance(outcome, bytes):
+            if fresh:
+                assert isinstance(outcome, Change)
+                body = self._encode_fresh(activation, outcome, at, operation.name in watched)
+            elif isinstance(outcome, bytes):
                 body = outcome
             elif isinstance(outcome, Refusal):
                 missing = outcome.code == "COUNTER_NOT_FOUND"
                 status, body = Status.REFUSED, not_found(operation.name) if missing else refusal(*outcome)
             elif isinstance(outcome, Unchanged):
                 body = self._encode_unchanged(activation, outcome)
-            elif fresh:
-                body = self._encode_fresh(activation, outcome, at, operation.name in watched)
             else:
                 body = self._answers.get((outcome.operation_id, activation.id)) or self._encode_repeat(
                     activation, operation, outcome
