@@ -66,7 +66,8 @@ class Prepared(NamedTuple):
     rows: list[CounterRecord]
     refused: frozenset[str]  # Names that a newer table gave to somebody else.
     latest: dict[int, list[OperationRecord]]
-    repeats: dict[tuple[str, str], list[OperationRecord]]  # (name, id) → that operation and the ones before it.
+    # (name, id) → that operation and the ones before it, of this life of the counter or of one that was deleted.
+    repeats: dict[tuple[str, str], list[OperationRecord]]
     deletions: set[tuple[str, str]]  # (name, id) of deletions that were done before.
     alarms: dict[int, dict[str, AlarmRecord]]  # Counter id → its alarms, of those that were asked for.
     undone: dict[tuple[str, str], OperationRecord]  # (name, id of the undoing) → the operation that is to be undone.
@@ -109,7 +110,10 @@ def prepare(
                 for each in store.history(ids[name], seq + 1, 1):
                     if each.seq == seq:
                         undone[name, id] = each
-    deletions = store.find_deletions([id for _, id in doubtful]) if doubtful else set()
+    gone = store.find_gone([id for _, id in doubtful if not id.startswith(UNDO)]) if doubtful else {}
+    deletions = {key for key, row in gone.items() if row.type == DELETION}
+    for key in gone.keys() & set(doubtful) - repeats.keys() - deletions:
+        repeats[key] = store.history(gone[key].counter_id, gone[key].seq + 1, encoding.HISTORY_SHOWN)
     refused = frozenset(missing) - {row.name for row in rows} if len(rows) < len(missing) else frozenset[str]()
     alarms = {ids[name]: {each.id: each for each in store.alarms(ids[name])} for name in alarmed if name in ids}
     members = store.memberships([(ids[name], member) for name, member in liking if name in ids])
@@ -543,8 +547,10 @@ class Round:
         """The answer that the operation had the first time, from its row and the ones before it."""
         rows = self._repeats[operation.name, operation.id]
         at = iso(change.at).encode()
-        name = activation.name.encode()
-        metadata = encoding.metadata(activation.id, name, change.value, activation.created_at, at, change.seq)
+        name, id, created_at = activation.name.encode(), rows[0].counter_id, activation.created_at
+        if id != activation.id:
+            created_at = iso(rows[-1].at).encode()  # Of an earlier life; the oldest that is looked at.
+        metadata = encoding.metadata(id, name, change.value, created_at, at, change.seq)
         return encoding.result(name, change.value, change.previous_value, metadata, map(item, rows), at)
 
     def _encode_brief(self, activation: Activation, type: str, change: Change) -> bytes:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from actors.activation import policy_of
 from actors.clock import Clock
 from actors.core.policy import Policies
-from actors.core.retention import forgettable, kept
+from actors.core.retention import CHOSEN_MS, forgettable, kept
 from storage.errors import StorageError
 from storage.records import CounterRecord
 from storage.store import Store
@@ -78,7 +78,21 @@ class Trimmer:
                 if policy.history_max_age is not None or (limit is not None and row.seq > limit):
                     trimmed += await self._trim(row)
             id = rows[-1].id
-        return trimmed
+        return trimmed + await self._bury()
+
+    async def _bury(self) -> int:
+        """Delete what counters have left behind that were deleted so long ago that nobody repeats anything."""
+        buried, before = 0, self._clock.now_ms() - CHOSEN_MS
+        while ids := await self._thread.call(self._store.dead, before, PAGE):
+            for id in ids:
+                begun = self._clock.monotonic()
+                # The deletion is the last of the rows: until it goes, the counter is found again.
+                while rows := await self._thread.call(self._store.since, id, 0, STEP):
+                    await self._thread.call(self._store.forget, id, [row.seq for row in rows])
+                    buried += len(rows)
+                    await asyncio.sleep((self._clock.monotonic() - begun) * REST)
+                    begun = self._clock.monotonic()
+        return buried
 
     async def _trim(self, counter: CounterRecord) -> int:
         now = self._clock.now_ms()

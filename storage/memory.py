@@ -100,7 +100,6 @@ class MemoryStore:
                 self._alarms = {place: each for place, each in self._alarms.items() if place[0] != id}
                 self._runs = [run for run in self._runs if run.counter_id != id]
                 del self._counters[self._names.pop(id)]
-                self._operations[id] = [row for row in self._operations[id] if row.type == DELETION]
         return fenced
 
     def _epoch(self, id: int) -> int | None:
@@ -112,9 +111,12 @@ class MemoryStore:
         rows = (row for id in {id for id, _ in keys} for row in self._operations.get(id, ()))
         return {key: row for row in rows if (key := (row.counter_id, row.operation_id)) in wanted}
 
-    def find_deletions(self, operation_ids: Sequence[str]) -> set[tuple[str, str]]:
-        rows = (row for rows in self._operations.values() for row in rows if row.type == DELETION)
-        return {(row.reason or "", row.operation_id) for row in rows if row.operation_id in operation_ids}
+    def find_gone(self, operation_ids: Sequence[str]) -> dict[tuple[str, str], OperationRecord]:
+        lives = (rows for rows in self._operations.values() if rows and rows[-1].type == DELETION)
+        return {
+            (rows[-1].reason or "", row.operation_id): row
+            for rows in lives for row in rows if row.operation_id in operation_ids
+        }  # fmt: skip
 
     def stale(self, owned: Sequence[tuple[int, int]]) -> frozenset[int]:
         return frozenset(id for id, epoch in owned if self._epoch(id) != epoch)
@@ -129,7 +131,7 @@ class MemoryStore:
         return [row for row in rows if row.created_at is not None][:limit]
 
     def latest(self, counter_ids: Sequence[int], limit: int) -> dict[int, list[OperationRecord]]:
-        return {id: rows[-limit:] for id in counter_ids if (rows := self._operations.get(id))}
+        return {id: rows[-limit:] for id in counter_ids if id in self._names and (rows := self._operations.get(id))}
 
     def history(self, counter_id: int, before: int | None, limit: int) -> list[OperationRecord]:
         rows = self._operations.get(counter_id, [])
@@ -176,6 +178,10 @@ class MemoryStore:
     def deleted(self, since: int, id: int, limit: int) -> list[OperationRecord]:
         rows = [row for rows in self._operations.values() for row in rows if row.type == DELETION]
         return sorted(row for row in rows if row.at >= since and row.counter_id > id)[:limit]
+
+    def dead(self, before: int, limit: int) -> list[int]:
+        last = (rows[-1] for rows in self._operations.values() if rows)
+        return [row.counter_id for row in last if row.type == DELETION and row.at < before][:limit]
 
     def alarms(self, counter_id: int) -> list[AlarmRecord]:
         return sorted(each for each in self._alarms.values() if each.counter_id == counter_id)

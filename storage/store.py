@@ -75,8 +75,11 @@ class Store(Protocol):
         """Those operations among `keys` that were applied before."""
         ...
 
-    def find_deletions(self, operation_ids: Sequence[str]) -> set[tuple[str, str]]:
-        """Name and operation id of those deletions among `operation_ids` that were done before."""
+    def find_gone(self, operation_ids: Sequence[str]) -> dict[tuple[str, str], OperationRecord]:
+        """Those operations that were applied to counters which are deleted by now, and the deletions themselves.
+
+        By the name that the counter had and the operation id.
+        """
         ...
 
     def stale(self, owned: Sequence[tuple[int, int]]) -> frozenset[int]:
@@ -140,6 +143,10 @@ class Store(Protocol):
 
     def deleted(self, since: int, id: int, limit: int) -> list[OperationRecord]:
         """Deletions at or after the wall time `since` of counters whose id is greater than `id`, by id."""
+        ...
+
+    def dead(self, before: int, limit: int) -> list[int]:
+        """The ids of counters that were deleted before this wall time and left operations behind."""
         ...
 
     def alarms(self, counter_id: int) -> list[AlarmRecord]:
@@ -238,9 +245,7 @@ class SqlStore:
                 self._connection.execute(MEMBER.delete().where(MEMBER.c.counter_id == id))
         for id in commit.deletions:
             if id not in fenced:
-                # The deletion itself stays, so that it is known when it is asked for again.
-                rest = (OPERATION.c.counter_id == id, OPERATION.c.type != DELETION)
-                self._connection.execute(OPERATION.delete().where(*rest))
+                # Its operations stay for a day: whoever sends one again does not begin the next life of the name.
                 self._connection.execute(COUNTER.delete().where(COUNTER.c.id == id))
 
     def find_operations(self, keys: Sequence[OperationKey]) -> dict[OperationKey, OperationRecord]:
@@ -249,9 +254,15 @@ class SqlStore:
         found = (OperationRecord(*row) for row in rows)
         return {key: row for row in found if (key := (row.counter_id, row.operation_id)) in wanted}
 
-    def find_deletions(self, operation_ids: Sequence[str]) -> set[tuple[str, str]]:
-        statement = select(OPERATION.c.reason, OPERATION.c.operation_id).where(OPERATION.c.type == DELETION)
-        return {(row[0], row[1]) for row in self._fetch_in(statement, OPERATION.c.operation_id, operation_ids)}
+    def find_gone(self, operation_ids: Sequence[str]) -> dict[tuple[str, str], OperationRecord]:
+        found = self._fetch_in(select(OPERATION), OPERATION.c.operation_id, operation_ids)
+        rows = [OperationRecord(*row) for row in found]
+        ids = list({row.counter_id for row in rows})
+        alive = {row[0] for row in self._fetch_in(select(COUNTER.c.id), COUNTER.c.id, ids)}
+        # A deletion is the last that happens to a counter.
+        ends = {id: end for id in ids if id not in alive for end in self.history(id, None, 1)}
+        gone = {id: end.reason or "" for id, end in ends.items() if end.type == DELETION}
+        return {(gone[row.counter_id], row.operation_id): row for row in rows if row.counter_id in gone}
 
     def stale(self, owned: Sequence[tuple[int, int]]) -> frozenset[int]:
         wanted = set(owned)
@@ -340,6 +351,11 @@ class SqlStore:
         lately = (OPERATION.c.type == literal_column(f"'{DELETION}'"), OPERATION.c.at >= since, key > id)
         statement = select(OPERATION).where(*lately).order_by(key).limit(limit)
         return [OperationRecord(*row) for row in self._fetch(statement)]
+
+    def dead(self, before: int, limit: int) -> list[int]:
+        gone = OPERATION.c.type == literal_column(f"'{DELETION}'"), OPERATION.c.at < before
+        statement = select(OPERATION.c.counter_id).where(*gone).order_by(OPERATION.c.at).limit(limit)
+        return [row[0] for row in self._fetch(statement)]
 
     def alarms(self, counter_id: int) -> list[AlarmRecord]:
         return alarms.read(self._fetch(alarms.of(counter_id)))

@@ -345,14 +345,23 @@ class TestRepeatedOperationIds:
 
 
 class TestDeletion:
-    def test_a_deleted_counter_leaves_nothing(self, store: Store) -> None:
+    def test_a_deleted_counter_leaves_its_operations_for_a_while(self, store: Store) -> None:
         row, other = filled(store, "votes", 3), filled(store, "other")
-        assert store.commit(Commit([write(row, 3, 3)], deletions=[row.id])) == frozenset()
+        deletion = operation(row, 4, "d")._replace(type=DELETION, reason="votes")
+        assert store.commit(Commit([write(row, 3, 4)], [deletion], deletions=[row.id])) == frozenset()
         assert store.read(["votes", "other"]).keys() == {"other"}
-        assert store.since(row.id, 0, 9) == store.history(row.id, None, 9) == []
-        assert store.latest([row.id], 5) == store.find_operations([(row.id, "o1")]) == {}
+        assert store.latest([row.id], 5) == {}
         assert [row.name for row in store.page("", "", 9)] == ["other"]
         assert seqs(store.since(other.id, 0, 9)) == [1]
+        found = store.find_gone(["o2", "o1", "d", "none"])
+        assert found == {("votes", f"o{seq}"): operation(row, seq) for seq in (1, 2)} | {("votes", "d"): deletion}
+        assert store.dead(deletion.at, 9) == []
+        assert store.dead(deletion.at + 1, 9) == [row.id]
+        store.forget(row.id, [1, 2])
+        assert store.dead(deletion.at + 1, 9) == [row.id]
+        store.forget(row.id, [3, 4])
+        assert store.dead(deletion.at + 1, 9) == store.since(row.id, 0, 9) == []
+        assert store.find_gone(["o1", "d"]) == {}
 
     def test_what_the_same_batch_did_to_it_goes_too(self, store: Store) -> None:
         row = claimed(store)

@@ -152,7 +152,7 @@ class Auditor:
             self.complain(f"nobody has asked for {row}")
             return
         before = applied.setdefault(row.operation_id, [])
-        if any(each.counter_id == row.counter_id for each in before):  # A deletion takes along what was remembered.
+        if before:
             self.complain(f"applied twice: {row} and {before}")
         before.append(row)
         kind = "setValue" if asked.type == "sync" else asked.type
@@ -170,7 +170,7 @@ class Auditor:
             and asked.name != "mortal"
             and asked.type != "sync"
         ):
-            self.complain(f"answered in two ways: {asked}")  # A deletion takes along what was remembered.
+            self.complain(f"answered in two ways: {asked}")  # When a life has begun is not remembered after it.
         for at, status, body in final:
             if status == Status.REFUSED:
                 self._refusal(asked, rows, at, body)

@@ -16,6 +16,7 @@ from actors.messages import Operation, Status
 from actors.trimmer import STEP, Trimmer
 from storage.memory import MemoryStore
 from storage.records import Commit, CounterWrite, OperationRecord, PolicyWrite
+from storage.store import DELETION
 from tests.support.clock import NEW_YEAR_2025, HandClock
 from tests.support.loop import jumping
 from tests.support.stage import Stage, operation, stage
@@ -123,6 +124,16 @@ class TestTheTrimmer:
         self.trim(store, HandClock(), Policy(history_limit=1))
         assert self.left(store, young) == list(range(1, 10))
         assert self.left(store, chosen) == [5, 6, 7, 8, 9]
+
+    def test_what_deleted_counters_have_left_goes_after_a_day(self) -> None:
+        store = MemoryStore()
+        for name, age in (("old", DAY + 1), ("young", DAY)):
+            id = fill(store, name, [HOUR] * (STEP + 5))
+            row = store.read([name])[name]
+            gone = OperationRecord(id, row.seq + 1, DELETION, 0, 0, row.value, NOW - age, "d", None, name)
+            store.commit(Commit([CounterWrite(id, row.epoch, 0, gone.seq, NOW)], [gone], deletions=[id]))
+        assert self.trim(store, HandClock(), walks=2) == [STEP + 6, 0]
+        assert (len(self.left(store, 1)), len(self.left(store, 2))) == (0, STEP + 6)
 
     def test_the_spared_go_when_their_day_is_over(self) -> None:
         """However they are mixed, a trimmer that remembers where it was leaves what one that begins anew would."""

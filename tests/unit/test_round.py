@@ -673,6 +673,29 @@ class TestDeletion:
             assert await s.asked("value", "votes") == (Status.OK, {"name": "votes", "value": 42})
 
     @jumping
+    async def test_what_a_deleted_counter_has_done_is_not_done_to_the_next_life(self) -> None:
+        async with stage() as s:
+            one = operation(amount=5, id="key:a")
+            first = await s.call(one)
+            await s.call(operation("delete"))
+            assert await s.call(again(one)) == first  # There is nobody now,
+            assert await s.asked("value", "votes") == (Status.OK, {"name": "votes", "value": 0})
+            await s.call(operation(amount=42))
+            assert await s.call(again(one)) == first  # and now there is somebody else.
+            [other] = await s.call(again(operation(amount=6, id="key:a")))
+            assert other[0] == Status.REFUSED
+            assert await s.asked("value", "votes") == (Status.OK, {"name": "votes", "value": 42})
+
+    @jumping
+    async def test_undoing_is_of_one_life(self) -> None:
+        async with stage() as s:
+            for _ in range(2):
+                await s.call(operation(amount=5))
+                [answer] = await s.call(again(operation("undo", 1, id="undo:1")))
+                assert answer[1]["value"] == 0
+                await s.call(operation("delete"))
+
+    @jumping
     async def test_a_fenced_deletion_deletes_nothing(self) -> None:
         async with stage() as s:
             await s.call(operation(amount=5))
