@@ -43,8 +43,10 @@ def count(database: str, query: str, timeout_s: float, overdue: Callable[[], boo
         driver: Any = connection.connection.driver_connection
         if connection.dialect.name == "sqlite":
             driver.set_progress_handler(overdue, STEPS)
+        # Without parameters, so that a % in it is a % and not the place of one.
+        options = {"no_parameters": True}
         try:
-            rows = connection.exec_driver_sql(query).fetchmany(2)
+            rows = connection.exec_driver_sql(query, execution_options=options).fetchmany(2)
         except SQLAlchemyError as error:
             late = overdue() or getattr(error.__cause__, "sqlstate", None) == CANCELLED
             raise SourceFailed("timeout" if late else "query", said(error)) from error

@@ -112,6 +112,7 @@ def test_no_numbers(value: Any) -> None:
 class TestPostgres:
     def test_it_is_read_and_nothing_else(self, postgres_url: str) -> None:
         assert ask(postgres_url, "SELECT sum(i) FROM generate_series(1, 4) i") == 10
+        assert ask(postgres_url, "SELECT count(*) FROM pg_class WHERE relname LIKE 'pg_cl%' AND 7 % 2 = 1") > 0
         assert reason(postgres_url, "SELECT 1 FROM pg_catalog.set_config('x.y', '1', false), nobody") == "query"
         assert reason(postgres_url, "WITH made AS (CREATE TABLE t ()) SELECT 1") == "query"
         with pytest.raises(SourceFailed, match="read-only"):
