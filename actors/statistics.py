@@ -18,6 +18,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import uuid4
 
@@ -62,6 +63,13 @@ class Place(NamedTuple):
     id: int = 0
     seq: int = 0
     value: int = 0
+
+
+@dataclass(frozen=True)
+class Failure:
+    """There is no count; what to answer."""
+
+    answer: Answer
 
 
 Count = Callable[[str, str, float, Callable[[], bool]], int]
@@ -144,15 +152,10 @@ class Statistics:
 
     async def sync(self, name: str, id: str, door: str | None) -> Answer:
         """Set a counter to what its source says: `{oldCount, newCount, difference}`. `door`: who has asked."""
-        if name not in self._sources:
-            return no_source(name)
-        try:
-            before, actual = await self._counted(name)
-        except SourceFailed as error:
-            return _failed(name, error)
-        except StorageError as error:
-            log.warning("action=sync_failed name=%s error=%s", name, error)
-            return Status.UNAVAILABLE, b""
+        counted = await self._counted(name)
+        if isinstance(counted, Failure):
+            return counted.answer
+        before, actual = counted
         # Its id may have been used before: that of an attempt whose answer was lost, with another number.
         operation = Operation(
             0, name, "sync", actual, id, repeated=True, reason="sync", source=door, since=(before.id, before.seq)
@@ -166,15 +169,10 @@ class Statistics:
 
     async def drift(self, name: str) -> Answer:
         """How far a counter is from its source: `{name, value, actual, difference}`. Changes nothing."""
-        if name not in self._sources:
-            return no_source(name)
-        try:
-            before, actual = await self._counted(name)
-        except SourceFailed as error:
-            return _failed(name, error)
-        except StorageError as error:
-            log.warning("action=drift_failed name=%s error=%s", name, error)
-            return Status.UNAVAILABLE, b""
+        counted = await self._counted(name)
+        if isinstance(counted, Failure):
+            return counted.answer
+        before, actual = counted
         difference = actual - before.value
         self._found[name] = Found(self._found.get(name, Found()).at, difference)
         return Status.OK, msgspec.json.encode(
@@ -207,13 +205,21 @@ class Statistics:
 
     # The query
 
-    async def _counted(self, name: str) -> tuple[Place, int]:
+    async def _counted(self, name: str) -> tuple[Place, int] | Failure:
         """Where the counter stood before its source was asked, and what that said. Who comes meanwhile shares it."""
+        if name not in self._sources:
+            return Failure(no_source(name))
         task = self._counting.get(name)
         if task is None:
             task = self._counting[name] = asyncio.get_running_loop().create_task(self._ask(name))
             task.add_done_callback(lambda _: self._counting.pop(name, None))
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except SourceFailed as error:
+            return Failure(_failed(name, error))
+        except StorageError as error:
+            log.warning("action=count_failed name=%s error=%s", name, error)
+            return Failure((Status.UNAVAILABLE, b""))
 
     async def _ask(self, name: str) -> tuple[Place, int]:
         source, loop = self._sources[name], asyncio.get_running_loop()
