@@ -98,8 +98,10 @@ def prepare(
     repeats: dict[tuple[str, str], list[OperationRecord]] = {}
     ids = ids | {row.name: row.id for row in rows}
     undone: dict[tuple[str, str], OperationRecord] = {}
+    # Nearly every id that a client has chosen arrives for the first time.
+    seen = store.seen([id for _, id in doubtful]) if doubtful else set[str]()
+    doubtful = [(name, id) for name, id in doubtful if name in ids and (id in seen or id.startswith(UNDO))]
     if doubtful:
-        doubtful = [(name, id) for name, id in doubtful if name in ids]
         found = store.find_operations([(ids[name], id) for name, id in doubtful])
         for name, id in doubtful:
             row = found.get((ids[name], id))

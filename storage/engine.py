@@ -52,6 +52,10 @@ class Database(Protocol):
         """
         ...
 
+    def seen(self, driver: Any, operation_ids: Sequence[str]) -> list[tuple[Any, ...]]:
+        """Those of `operation_ids` that there are, once for each counter that has such an operation."""
+        ...
+
     def memberships(self, driver: Any, keys: Sequence[tuple[int, str]]) -> list[tuple[Any, ...]]:
         """Those of `keys` (counter id, member) that are members."""
         ...

@@ -106,6 +106,9 @@ class MemoryStore:
         name = self._names.get(id)
         return None if name is None else self._counters[name].epoch
 
+    def seen(self, operation_ids: Sequence[str]) -> set[str]:
+        return {row.operation_id for rows in self._operations.values() for row in rows} & set(operation_ids)
+
     def find_operations(self, keys: Sequence[OperationKey]) -> dict[OperationKey, OperationRecord]:
         wanted = set(keys)
         rows = (row for id in {id for id, _ in keys} for row in self._operations.get(id, ()))

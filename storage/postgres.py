@@ -122,6 +122,8 @@ SELECT member.counter_id, member.member FROM (SELECT unnest(%s::bigint[]), unnes
 JOIN member ON member.counter_id = wanted.id AND member.member = wanted.who
 """
 
+SEEN = "SELECT operation_id FROM operation WHERE operation_id = ANY (%s::text[])"
+
 POSTPONE = """
 WITH old AS MATERIALIZED (
     SELECT old.* FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s::bigint[], %s::bigint[])
@@ -188,6 +190,10 @@ class Postgres:
         if len(owned) == len(rows):
             return frozenset()
         return frozenset(row[0] for row in rows) - {row[0] for row in owned}
+
+    def seen(self, driver: psycopg.Connection[Any], operation_ids: Sequence[str]) -> list[tuple[Any, ...]]:
+        with self.transaction(driver, several=False):
+            return driver.execute(SEEN, (texts(operation_ids),), prepare=True).fetchall()
 
     def memberships(
         self, driver: psycopg.Connection[Any], keys: Sequence[tuple[int, str]]

@@ -102,6 +102,9 @@ class Sqlite:
             raise StorageUnavailable(NOT_MEMBERS)
         return fenced
 
+    def seen(self, driver: sqlite3.Connection, operation_ids: Sequence[str]) -> list[tuple[Any, ...]]:
+        return statements.run(driver, statements.seen, [(id,) for id in operation_ids])
+
     def memberships(
         self, driver: sqlite3.Connection, keys: Sequence[tuple[int, str]]
     ) -> list[tuple[Any, ...]]:

@@ -88,6 +88,12 @@ def postpone(rows: int) -> str:
 
 
 @cache
+def seen(rows: int) -> str:
+    """Parameters of a row: an operation id. Returns those that are there."""
+    return f"SELECT operation_id FROM operation WHERE operation_id IN ({', '.join('?' * rows)})"
+
+
+@cache
 def memberships(rows: int) -> str:
     """Parameters of a row: counter id, member. Returns those that are there."""
     return (

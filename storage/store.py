@@ -71,6 +71,13 @@ class Store(Protocol):
         """
         ...
 
+    def seen(self, operation_ids: Sequence[str]) -> set[str]:
+        """Those ids of which operations are remembered, of whatever counter.
+
+        It is quick: every operation asks whose id was chosen by a client, and nearly all of them ask in vain.
+        """
+        ...
+
     def find_operations(self, keys: Sequence[OperationKey]) -> dict[OperationKey, OperationRecord]:
         """Those operations among `keys` that were applied before."""
         ...
@@ -247,6 +254,10 @@ class SqlStore:
             if id not in fenced:
                 # Its operations stay for a day: whoever sends one again does not begin the next life of the name.
                 self._connection.execute(COUNTER.delete().where(COUNTER.c.id == id))
+
+    def seen(self, operation_ids: Sequence[str]) -> set[str]:
+        with self._reached():
+            return {row[0] for row in self._database.seen(self._driver, operation_ids)}
 
     def find_operations(self, keys: Sequence[OperationKey]) -> dict[OperationKey, OperationRecord]:
         wanted = set(keys)

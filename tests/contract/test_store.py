@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from storage import statements
 from storage.errors import StorageError, StorageMisconfigured, StorageUnavailable
 from storage.memory import MemoryStore
 from storage.records import (
@@ -336,12 +337,25 @@ class TestRepeatedOperationIds:
         found = store.find_operations([(row.id, "o1") for row in rows] + [(rows[0].id, "never"), (99, "o1")])
         assert found == {(row.id, "o1"): operation(row, 1) for row in rows}
 
+    def test_an_id_was_seen_whatever_counter_had_it(self, store: Store) -> None:
+        rows = [filled(store, name, 2) for name in ("a", "b")]
+        deletion = operation(rows[1], 3, "d")._replace(type=DELETION, reason="b")
+        store.commit(Commit([write(rows[1], 2, 3)], [deletion], deletions=[rows[1].id]))
+        assert store.seen(["o1", "never", "d", "o1", *(f"n{n}" for n in range(1_000)), "o2"]) == {"o1", "o2", "d"}
+        assert store.seen(["never"]) == store.seen([]) == set()
+
+    def test_ids_are_looked_up_in_an_index(self, sqlite: Sql) -> None:
+        store = sqlite.open()
+        [plan] = store._driver.execute(f"EXPLAIN QUERY PLAN {statements.seen(4)}", "abcd").fetchall()
+        assert "USING COVERING INDEX" in plan[3]
+
     def test_ids_of_any_text(self, store: Store) -> None:
         row = claimed(store)
         ids = ["'; DROP TABLE counter; --", "é😀", "%_", "A", "a", " a", "x" * 400]
         store.commit(Commit([write(row, 7, 7)], [operation(row, n, id) for n, id in enumerate(ids, 1)]))
         found = store.find_operations([(row.id, id) for id in ids])
         assert {id: change.seq for (_, id), change in found.items()} == {id: n for n, id in enumerate(ids, 1)}
+        assert store.seen(ids) == set(ids)
 
 
 class TestDeletion:

@@ -61,6 +61,10 @@ def nothing_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MemoryStore, "find_operations", lambda self, keys: {})
 
 
+def nothing_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MemoryStore, "seen", lambda self, operation_ids: set())
+
+
 def positions_are_overlooked(monkeypatch: pytest.MonkeyPatch) -> None:
     place = Hub.place
 
@@ -74,7 +78,9 @@ def positions_are_overlooked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def repeats_are_not_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """The database refuses them, so nothing is applied twice; but then nobody is ever answered."""
-    monkeypatch.setattr(host, "prepare", lambda store, missing, doubtful, ids: prepare(store, missing, [], ids))
+    monkeypatch.setattr(
+        host, "prepare", lambda store, version, missing, doubtful, *more: prepare(store, version, missing, [], *more)
+    )
 
 
 def commits_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,6 +98,7 @@ def commits_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         everybody_is_the_owner,
         nothing_is_remembered,
+        nothing_was_seen,
         repeats_are_not_looked_up,
         positions_are_overlooked,
         commits_are_lost,
