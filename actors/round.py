@@ -93,7 +93,7 @@ def prepare(
     is to be known what was added.
     """
     rows = store.claim(missing, version) if missing else []
-    old = [row.id for row in rows if row.seq]
+    old = [(row.id, row.seq) for row in rows if row.seq]
     latest = store.latest(old, encoding.HISTORY_SHOWN) if old else {}
     repeats: dict[tuple[str, str], list[OperationRecord]] = {}
     ids = ids | {row.name: row.id for row in rows}

@@ -56,6 +56,10 @@ class Database(Protocol):
         """Those of `operation_ids` that there are, once for each counter that has such an operation."""
         ...
 
+    def after(self, driver: Any, places: Sequence[tuple[int, int]]) -> list[tuple[Any, ...]]:
+        """Operations of counters that come after a seq (counter id, seq), in order."""
+        ...
+
     def memberships(self, driver: Any, keys: Sequence[tuple[int, str]]) -> list[tuple[Any, ...]]:
         """Those of `keys` (counter id, member) that are members."""
         ...

@@ -133,8 +133,9 @@ class MemoryStore:
         rows = (self._counters[name] for name in names)
         return [row for row in rows if row.created_at is not None][:limit]
 
-    def latest(self, counter_ids: Sequence[int], limit: int) -> dict[int, list[OperationRecord]]:
-        return {id: rows[-limit:] for id in counter_ids if id in self._names and (rows := self._operations.get(id))}
+    def latest(self, ends: Sequence[tuple[int, int]], limit: int) -> dict[int, list[OperationRecord]]:
+        found = {id: [row for row in self._operations.get(id, ()) if row.seq > seq - limit] for id, seq in ends}
+        return {id: rows for id, rows in found.items() if rows}
 
     def history(self, counter_id: int, before: int | None, limit: int) -> list[OperationRecord]:
         rows = self._operations.get(counter_id, [])

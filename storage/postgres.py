@@ -124,6 +124,13 @@ JOIN member ON member.counter_id = wanted.id AND member.member = wanted.who
 
 SEEN = "SELECT operation_id FROM operation WHERE operation_id = ANY (%s::text[])"
 
+AFTER = f"""
+SELECT {", ".join(f"operation.{column}" for column in OPERATION_COLUMNS.split(", "))}
+FROM (SELECT unnest(%s::bigint[]), unnest(%s::bigint[])) AS place (id, seq)
+JOIN operation ON operation.counter_id = place.id AND operation.seq > place.seq
+ORDER BY operation.counter_id, operation.seq
+"""
+
 POSTPONE = """
 WITH old AS MATERIALIZED (
     SELECT old.* FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s::bigint[], %s::bigint[])
@@ -194,6 +201,10 @@ class Postgres:
     def seen(self, driver: psycopg.Connection[Any], operation_ids: Sequence[str]) -> list[tuple[Any, ...]]:
         with self.transaction(driver, several=False):
             return driver.execute(SEEN, (texts(operation_ids),), prepare=True).fetchall()
+
+    def after(self, driver: psycopg.Connection[Any], places: Sequence[tuple[int, int]]) -> list[tuple[Any, ...]]:
+        with self.transaction(driver, several=False):
+            return driver.execute(AFTER, _arrays(places, (numbers, numbers)), prepare=True).fetchall()
 
     def memberships(
         self, driver: psycopg.Connection[Any], keys: Sequence[tuple[int, str]]

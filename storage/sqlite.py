@@ -105,6 +105,9 @@ class Sqlite:
     def seen(self, driver: sqlite3.Connection, operation_ids: Sequence[str]) -> list[tuple[Any, ...]]:
         return statements.run(driver, statements.seen, [(id,) for id in operation_ids])
 
+    def after(self, driver: sqlite3.Connection, places: Sequence[tuple[int, int]]) -> list[tuple[Any, ...]]:
+        return statements.run(driver, statements.after, places)
+
     def memberships(
         self, driver: sqlite3.Connection, keys: Sequence[tuple[int, str]]
     ) -> list[tuple[Any, ...]]:

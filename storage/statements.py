@@ -94,6 +94,17 @@ def seen(rows: int) -> str:
 
 
 @cache
+def after(rows: int) -> str:
+    """Parameters of a row: counter id, seq. Returns the operations that come after it."""
+    columns = ", ".join(f"operation.{column}" for column in OPERATION_COLUMNS.split(", "))
+    return (
+        f"WITH place (id, seq) AS (VALUES {_values(rows, 2)}) SELECT {columns} "
+        "FROM place CROSS JOIN operation ON operation.counter_id = place.id AND operation.seq > place.seq "
+        "ORDER BY operation.counter_id, operation.seq"
+    )
+
+
+@cache
 def memberships(rows: int) -> str:
     """Parameters of a row: counter id, member. Returns those that are there."""
     return (

@@ -101,8 +101,8 @@ class Store(Protocol):
         """Counters whose name begins with `prefix` and sorts after `after`, by name."""
         ...
 
-    def latest(self, counter_ids: Sequence[int], limit: int) -> dict[int, list[OperationRecord]]:
-        """The newest `limit` operations of each counter, oldest first."""
+    def latest(self, ends: Sequence[tuple[int, int]], limit: int) -> dict[int, list[OperationRecord]]:
+        """The newest `limit` operations of counters, oldest first. `ends`: their ids, each with its last seq."""
         ...
 
     def history(self, counter_id: int, before: int | None, limit: int) -> list[OperationRecord]:
@@ -291,17 +291,12 @@ class SqlStore:
             statement = statement.where(COUNTER.c.name >= prefix, COUNTER.c.name < prefix + "~")
         return [CounterRecord(*row) for row in self._fetch(statement.order_by(COUNTER.c.name).limit(limit))]
 
-    def latest(self, counter_ids: Sequence[int], limit: int) -> dict[int, list[OperationRecord]]:
-        # seq has no gaps, so the newest rows are those above operation_count - limit: no sorting per counter.
-        statement = (
-            select(OPERATION)
-            .join(COUNTER, OPERATION.c.counter_id == COUNTER.c.id)
-            .where(OPERATION.c.seq > COUNTER.c.operation_count - limit)
-            .order_by(OPERATION.c.counter_id, OPERATION.c.seq)
-        )
+    def latest(self, ends: Sequence[tuple[int, int]], limit: int) -> dict[int, list[OperationRecord]]:
+        # seq has no gaps, so the newest rows are those above the last one - limit: no sorting per counter.
         found: dict[int, list[OperationRecord]] = {}
-        for row in self._fetch_in(statement, COUNTER.c.id, counter_ids):
-            found.setdefault(row.counter_id, []).append(OperationRecord(*row))
+        with self._reached():
+            for row in self._database.after(self._driver, [(id, seq - limit) for id, seq in ends]):
+                found.setdefault(row[0], []).append(OperationRecord(*row))
         return found
 
     def history(self, counter_id: int, before: int | None, limit: int) -> list[OperationRecord]:

@@ -285,15 +285,15 @@ class TestCommit:
         operations = [operation(row, 1, value=int(row.name[1:])) for row in claims]
         assert store.commit(Commit(writes, operations)) == frozenset()
         assert {name: row.value for name, row in store.read(names).items()} == {n: int(n[1:]) for n in names}
-        ids = [row.id for row in claims]
-        assert len(store.latest(ids, 5)) == len(store.find_operations([(id, "o1") for id in ids])) == rows
+        assert len(store.latest([(row.id, 1) for row in claims], 5)) == rows
+        assert len(store.find_operations([(row.id, "o1") for row in claims])) == rows
 
     def test_a_large_batch_leaves_out_exactly_the_fenced(self, store: Store) -> None:
         rows = store.claim([f"c{number}" for number in range(2_000)], 0)
         stolen = {row.id for row in store.claim([f"c{number}" for number in range(0, 2_000, 7)], 0)}
         assert store.commit(Commit([write(row, 1, 1) for row in rows], [operation(row, 1) for row in rows])) == stolen
         assert len(store.read([row.name for row in rows])) == len(rows) - len(stolen)
-        assert store.latest([row.id for row in rows], 1).keys() == {row.id for row in rows} - stolen
+        assert store.latest([(row.id, 1) for row in rows], 1).keys() == {row.id for row in rows} - stolen
 
 
 class TestRepeatedOperationIds:
@@ -364,7 +364,6 @@ class TestDeletion:
         deletion = operation(row, 4, "d")._replace(type=DELETION, reason="votes")
         assert store.commit(Commit([write(row, 3, 4)], [deletion], deletions=[row.id])) == frozenset()
         assert store.read(["votes", "other"]).keys() == {"other"}
-        assert store.latest([row.id], 5) == {}
         assert [row.name for row in store.page("", "", 9)] == ["other"]
         assert seqs(store.since(other.id, 0, 9)) == [1]
         found = store.find_gone(["o2", "o1", "d", "none"])
@@ -432,7 +431,7 @@ class TestHistory:
     ) -> None:
         neighbour = store.read(["neighbour"])["neighbour"]
         empty = claimed(store, "empty")
-        latest = store.latest([row.id, neighbour.id, empty.id, 999], limit)
+        latest = store.latest([(row.id, 7), (neighbour.id, 3), (empty.id, 0), (999, 4)], limit)
         assert seqs(latest[row.id]) == expected
         assert seqs(latest[neighbour.id]) == [1, 2, 3][-limit:]
         assert latest.keys() == {row.id, neighbour.id}
@@ -442,7 +441,7 @@ class TestHistory:
         change = OperationRecord(row.id, 1, "reset", 0, -3, 5, 1_735_689_600_000, "key:é", "ann", "schedule", "ws ::1")
         store.commit(Commit([write(row, -3, 1)], [change]))
         assert store.history(row.id, None, 9) == store.since(row.id, 0, 9) == [change]
-        assert store.latest([row.id], 9) == {row.id: [change]}
+        assert store.latest([(row.id, 1)], 9) == {row.id: [change]}
         assert store.find_operations([(row.id, "key:é")]) == {(row.id, "key:é"): change}
 
     def test_of_nothing(self, store: Store) -> None:
