@@ -45,6 +45,8 @@ NOTHING_DUE_S = 0.5  # and so often when nothing is due within a second. It cost
 OVERLOOKED_MS = 150  # The timer is ten times as quick.
 OVERLOOKED_MAX = 500
 PLACED_MAX = 50  # Positions told in one turn of the loop: a gateway may ask for thousands, and operations would wait.
+TIMED = ("expire", "alarm")  # Operations that nobody waits for.
+TIMED_MAX = 10  # Of those in one transaction, which takes a millisecond then.
 TIMER_SILENT_S = 0.4  # One that has asked something since is there, and has much to do.
 INBOX_MAX = 20_000  # Operations waiting. Then links are not read until half of them are done.
 HEARTBEAT_S = 0.5  # Gateways give up on a silent host after three of them.
@@ -105,6 +107,8 @@ class Host:
         self._lost: frozenset[str] = frozenset()  # Not ours, whatever our table says.
         self._storage = StorageThread()
         self._inbox: deque[Call] = deque()
+        self._timed: deque[Call] = deque()  # What the timer has sent, a few at a time between what clients have sent.
+        self._timer_next = False
         self._arrived = asyncio.Event()
         self._rest = asyncio.Event()  # Nothing is left to do.
         self._early: list[tuple[Answerer, Operation]] = []  # Ours by a table that we have not seen yet.
@@ -156,7 +160,7 @@ class Host:
             self._attendance.take(message)
 
     def _admit(self, answerer: Answerer, version: int, operations: Sequence[Operation]) -> None:
-        if version == self._placement.version:
+        if version == self._placement.version and operations and operations[0].type not in TIMED:
             self._inbox.extend([(answerer, operation) for operation in operations])
         else:
             self._sort([(answerer, operation) for operation in operations], version > self._placement.version)
@@ -170,7 +174,7 @@ class Host:
         """Take what is ours by our table. The rest goes back, or waits for the newer one that its sender has."""
         for answerer, operation in calls:
             if self._owns(operation.name):
-                self._inbox.append((answerer, operation))
+                (self._timed if operation.type in TIMED else self._inbox).append((answerer, operation))
             elif early and len(self._early) < INBOX_MAX:
                 self._early.append((answerer, operation))
             else:
@@ -181,7 +185,7 @@ class Host:
 
         Returns (tag, status, body) for each, in any order.
         """
-        if operations and operations[0].type in ("expire", "alarm"):
+        if operations and operations[0].type in TIMED:
             self._timer_at = self._clock.monotonic()
         return await self._call(version, operations)
 
@@ -223,9 +227,9 @@ class Host:
             if missed or not self._owns(name):
                 activation.on(Event.MOVED)
         # What waits was admitted under an older table, and would take these counters back from their new owner.
-        waiting = [*self._inbox, *self._early]
-        self._inbox.clear()
-        self._early.clear()
+        waiting = [*self._inbox, *self._timed, *self._early]
+        for queue in (self._inbox, self._timed, self._early):
+            queue.clear()
         self._sort(waiting)
         self._arrived.set()
 
@@ -249,7 +253,7 @@ class Host:
         self._spawn(self._stand_in())
         try:
             while True:
-                if not (self._inbox or self._moved or self._sleepy):
+                if not (self._inbox or self._timed or self._moved or self._sleepy):
                     self._rest.set()
                     self._arrived.clear()
                     await self._arrived.wait()
@@ -281,8 +285,16 @@ class Host:
             await asyncio.sleep(HEARTBEAT_S)
 
     def _take(self) -> list[Call]:
-        inbox = self._inbox
+        """What the next round is for: what clients have sent and, every other time, some of what the timer has.
+
+        Clients come first: who has touched a counter before it is looked at has touched it in time.
+        """
+        inbox, timed = self._inbox, self._timed
+        self._timer_next = bool(timed) and (self._timer_next or not inbox)
         calls = [inbox.popleft() for _ in range(min(len(inbox), ROUND_MAX))]
+        if self._timer_next:
+            calls += [timed.popleft() for _ in range(min(len(timed), TIMED_MAX))]
+        self._timer_next = not self._timer_next
         if self._paused and len(inbox) < INBOX_MAX // 2:
             self._paused = False
             for link in self._links:

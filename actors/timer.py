@@ -37,8 +37,7 @@ from storage.thread import StorageThread
 
 LOOK_S = 0.5  # Half of the shortest period: a look finds what is due before the next one.
 PAGE = 5_000  # Deadlines held at a time. When more are due, they come as these are served.
-BATCH = 50  # Counters in one question to a host: what it does in 5 ms. Its clients wait for no longer than that.
-PAUSE_S = 0.004  # Between two of them, for what the host's clients want meanwhile.
+BATCH = 100  # Counters in one question to a host, which does a few of them at a time: it takes some 20 ms.
 ANSWER_S = 5.0  # A host that takes longer is asked again, or its successor is.
 
 Key = tuple[str, str]  # The name of a counter, and the id of its alarm; empty: it may have to reset itself.
@@ -237,8 +236,6 @@ class Timer:
             done = [keys[tag] for tag, status, _ in answers if status in (Status.OK, Status.REFUSED)]
             open.difference_update(done)
             kept = any(b'"reset":false' in body for _, _, body in answers)
-            if self._queues.get(host.id):
-                await asyncio.sleep(PAUSE_S)
         except (Unavailable, TimeoutError) as failure:
             error = str(failure) or error
             log.warning("action=ask_failed host=%s counters=%d error=%s", host.id, len(keys), error)

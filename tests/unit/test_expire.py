@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from actors.core.policy import Policies
+from actors.host import TIMED_MAX
 from actors.messages import Operation, Status
 from storage.memory import MemoryStore
 from tests.support.loop import jumping, settle
@@ -76,7 +77,44 @@ class TestInactivity:
             assert (await s.call(operation(), expire()))[1] == kept(6)
             s.clock.ms += MINUTE
             answers = await s.call(expire(), operation(), expire())
-            assert (answers[0], answers[1][1]["value"], answers[2]) == (reset(0), 1, kept(1))
+            assert (answers[0], answers[1][1]["value"], answers[2]) == (kept(7), 7, kept(7))
+
+    @jumping
+    async def test_thousands_that_are_due_hold_up_nobody(self) -> None:
+        async with stage() as s:
+            names = [f"due{n:03}" for n in range(5 * TIMED_MAX)]
+            for name in names:
+                await s.call(operation("create", 0, name, policy=PERIOD), operation(name=name))
+            s.clock.ms += MINUTE
+            asked = s.send(*map(expire, names))
+            await settle()
+
+            def looked_at() -> int:
+                return sum(tag in s.link.answers for tag in asked)
+
+            for _ in range(8):
+                before = looked_at()
+                [tag] = s.send(operation(name="votes"))  # While something else is under way.
+                await settle()
+                while tag not in s.link.answers:
+                    await s.thread.jobs.pop(0).finish()
+                    s.send(operation(name="votes"))  # So that clients always want something.
+                assert looked_at() <= before + TIMED_MAX
+            assert looked_at() >= 3 * TIMED_MAX, "nor do they wait until nobody wants anything"
+            await s.work()
+            assert {s.link.answers[tag][1]["reset"] for tag in asked} == {True}
+
+    @jumping
+    async def test_what_moves_before_its_turn_is_asked_of_the_new_owner(self) -> None:
+        async with stage() as s:
+            names = [f"due{n:03}" for n in range(2 * TIMED_MAX)]
+            await s.call(*(operation("create", 0, name, policy=PERIOD) for name in names))
+            asked = s.send(*map(expire, names))
+            await settle()
+            s.place(2, "another")
+            await s.work()
+            told = [s.link.answers[tag][0] for tag in asked]
+            assert told == [Status.OK] * TIMED_MAX + [Status.MOVED] * TIMED_MAX
 
     @jumping
     async def test_at_its_reset_value_nothing_happens(self) -> None:
