@@ -1,10 +1,14 @@
 """A counter that is hit as fast as it goes, beside many that are hit now and then: what those notice.
 
     python -m tests.faults.neighbour
+    python -m tests.faults.neighbour --apart 3
     python -m tests.faults.neighbour --dedicated 0
 
 The p99 of the others without it, and then with it, in turns; the figures are medians. Its clients are another process,
 so that what is measured is not this one's work. With `--dedicated 0` it shares a host with the others.
+
+With `--apart` the same is done to a counter of another service on this machine: what a busy neighbour costs that shares
+nothing but cores and a disk. No way of placing counters makes that any less.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from tests.support.service_process import Service, wait_for
 
 RATIO_BAR = 1.3
 DEDICATED_S = 30.0
+SETTLED_S = 2.0  # A process has just been started; what that costs is for `tests.faults.move` to say.
 HOT = "hot"
 
 
@@ -37,6 +42,7 @@ class Sizes:
     dedicated: int = field(default=2, metadata={"help": "counters that may have a host of their own"})
     hosts: int = field(default=1, metadata={"help": "shared hosts"})
     gateways: int = field(default=1, metadata={"help": "gateways"})
+    apart: int = field(default=0, metadata={"help": "rounds beside a busy counter of another service"})
 
 
 QUICK = Sizes(rounds=1, seconds=0.5, counters=50, rate=100, clients=4, dedicated=0)
@@ -60,6 +66,7 @@ async def run(service: Service, sizes: Sizes, verdict: Verdict) -> None:
     for round in range(sizes.rounds):
         without.append(await _p99(crowd, sizes.seconds))
         heats.append(await _beside(service, crowd, sizes, f"hot{round}"))
+    apart = await _apart(crowd, sizes) if sizes.apart else []
     await crowd.judge(verdict)
     told = sum(heat.tally.acknowledged for heat in heats)
     failed = sum(heat.tally.failed for heat in heats)  # Perhaps applied, for all that its clients know.
@@ -71,6 +78,9 @@ async def run(service: Service, sizes: Sizes, verdict: Verdict) -> None:
     alone, beside = statistics.median(without), statistics.median(heat.p99 for heat in heats)
     verdict.figure("p99 of the others without it", 1000 * alone, "ms")
     verdict.figure("p99 of the others beside it", 1000 * beside, "ms")
+    if apart:
+        verdict.figure("p99 of the others beside one of another service", 1000 * statistics.median(apart), "ms")
+        verdict.figure("times as long beside that", statistics.median(apart) / alone)
     verdict.at_most("times as long", beside / alone, RATIO_BAR, timed=True)
 
 
@@ -80,10 +90,26 @@ async def _beside(service: Service, crowd: Crowd, sizes: Sizes, key: str) -> Hea
     try:
         if sizes.dedicated:
             await asyncio.to_thread(wait_for, f"{HOT} has a host of its own", lambda: _alone(service), DEDICATED_S)
+            await asyncio.sleep(SETTLED_S)
         p99 = await _p99(crowd, sizes.seconds)
     finally:
         tally = await flood.stop()
     return Heat(p99, tally, time.monotonic() - began)
+
+
+async def _apart(crowd: Crowd, sizes: Sizes) -> list[float]:
+    """The p99 of the others while the same flood goes to another service."""
+    p99s = []
+    with Service(hosts=1, gateways=1, dedicated=0) as other:
+        await asyncio.to_thread(other.start)
+        for round in range(sizes.apart):
+            flood = await Flood.start(other.port, HOT, f"apart{round}", sizes.clients)
+            try:
+                await asyncio.sleep(SETTLED_S)
+                p99s.append(await _p99(crowd, sizes.seconds))
+            finally:
+                await flood.stop()
+    return p99s
 
 
 def _alone(service: Service) -> bool:
