@@ -31,7 +31,7 @@ from actors.messages import Attending, Burst, Operate, Operation, Query, Status,
 from actors.mirrored import Standing
 from actors.placement import Placement
 from actors.queries import State
-from actors.round import Answerer, Call, Prepared, Round, conclude, prepare
+from actors.round import Answerer, Call, Prepared, Repetition, Round, conclude, prepare
 from storage.errors import StorageError
 from storage.records import CounterRecord
 from storage.store import Store
@@ -45,6 +45,8 @@ NOTHING_DUE_S = 0.5  # and so often when nothing is due within a second. It cost
 OVERLOOKED_MS = 150  # The timer is ten times as quick.
 OVERLOOKED_MAX = 500
 PLACED_MAX = 50  # Positions told in one turn of the loop: a gateway may ask for thousands, and operations would wait.
+PLAIN = frozenset({"increment", "decrement", "setValue", "reset"})
+WARY_S = 1.0  # After an operation that came again: for so long every id is looked up first.
 TIMED = ("expire", "alarm")  # Operations that nobody waits for.
 TIMED_MAX = 10  # Of those in one transaction, which takes a millisecond then.
 TIMER_SILENT_S = 0.4  # One that has asked something since is there, and has much to do.
@@ -109,6 +111,7 @@ class Host:
         self._inbox: deque[Call] = deque()
         self._timed: deque[Call] = deque()  # What the timer has sent, a few at a time between what clients have sent.
         self._timer_next = False
+        self._wary_until = 0.0
         self._arrived = asyncio.Event()
         self._rest = asyncio.Event()  # Nothing is left to do.
         self._early: list[tuple[Answerer, Operation]] = []  # Ours by a table that we have not seen yet.
@@ -324,9 +327,10 @@ class Host:
         round = Round(self._activations, prepared, now, self._policies, self._members)
         round.apply(calls)
         commit, judged = round.commit(), round.judged
+        new = [operation.id for _, operation in calls if operation.repeated] if prepared is None else []
         pending = None
-        if judged:
-            pending = self._storage.call(conclude, self._store, commit, judged)
+        if judged or new:
+            pending = self._storage.call(conclude, self._store, commit, judged, new)
         elif commit is not None:
             pending = self._storage.call(self._store.commit, commit)
         round.encode(self._heard)  # While the disk works.
@@ -334,13 +338,20 @@ class Host:
         if pending is not None:
             try:
                 fenced = await pending
+            except Repetition:
+                if mirror is not None:
+                    mirror.doubt(now.steady, round.doubts())
+                round.withdraw()
+                self._wary_until = self._clock.monotonic() + WARY_S
+                self._again(calls)
+                return
             except StorageError as error:
                 log.error("action=commit_failed host=%s error=%s", self.id, error)
                 watched = [name for name in round.touched if name in self._watchers]
                 if mirror is not None:
                     mirror.doubt(now.steady, round.doubts())
                 round.abandon(Status.UNAVAILABLE)
-                self._inbox.extendleft(reversed(round.deferred))
+                self._again(round.deferred)
                 if watched:
                     # It may have happened all the same, and then its events are owed.
                     self._spawn(self._tell(watched))
@@ -358,7 +369,17 @@ class Host:
             for link in self._watchers.get(name, ()):
                 link.place(queries.snapshot(name, self._state(name)))
         self._note(round.needed)
-        self._inbox.extendleft(reversed(round.deferred))
+        self._again(round.deferred)
+
+    def _again(self, calls: Iterable[Call]) -> None:
+        """Take these first in the next round. By now they may be somebody else's, who owns them or is about to."""
+        mine = []
+        for answerer, operation in calls:
+            if self._owns(operation.name):
+                mine.append((answerer, operation))
+            else:
+                answerer.answer(operation.tag, Status.MOVED, b"")
+        self._inbox.extendleft(reversed(mine))
 
     def _note(self, names: list[str]) -> None:
         """These were needed just now: they will be the last to sleep."""
@@ -409,7 +430,7 @@ class Host:
         likes = {(each.name, each.member) for each in special if each.member is not None}
         liking = [each for each in likes if not self._knows(*each)]
         counted = [(each.name, each.since) for each in special if each.since is not None]
-        if not missing and not doubtful and not alarmed and not liking and not counted:
+        if not (missing or alarmed or liking or counted) and self._takes_for_new(calls):
             return None
         named = (*(name for each in (doubtful, liking, counted) for name, _ in each), *alarmed)
         ids = {name: activations[name].id for name in named if name in activations}
@@ -432,6 +453,15 @@ class Host:
             loaded = ((row.name, Standing(row.id, row.seq, row.value)) for row in prepared.rows if row.created_at)
             self._mirror.load(loaded)
         return prepared
+
+    def _takes_for_new(self, calls: Sequence[Call]) -> bool:
+        """Whether ids that clients have chosen need not be looked up before their operations are applied.
+
+        Nearly all of them are new. It is seen to with the commit, which costs nothing more; if one is not new, then the
+        round is taken back and begins again, warily.
+        """
+        chosen = {operation.type for _, operation in calls if operation.repeated}
+        return not chosen or (chosen <= PLAIN and self._clock.monotonic() >= self._wary_until)
 
     def _knows(self, name: str, member: str) -> bool:
         """Whether it is known if `member` likes a counter."""

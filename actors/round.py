@@ -127,12 +127,21 @@ def prepare(
     return Prepared(rows, refused, latest, repeats, deletions, alarms, undone, members, added)
 
 
-def conclude(store: Store, commit: Commit | None, others: list[tuple[int, int]]) -> frozenset[int]:
+class Repetition(Exception):
+    """An operation of the round was applied before. Nothing of the round is durable."""
+
+
+def conclude(
+    store: Store, commit: Commit | None, others: list[tuple[int, int]], new: Sequence[str] = ()
+) -> frozenset[int]:
     """Make the round durable. Returns the ids of counters that this host does not own any more.
 
     `others` are counters (id, epoch) of which something is to be said without a change: a refusal is the owner's to
-    speak, too.
+    speak, too. `new` are operation ids that the round took for new; raises Repetition if one is not. It need not be one
+    transaction: nobody but the owner could apply such an operation meanwhile, and then there is nothing to commit.
     """
+    if new and store.seen(new):
+        raise Repetition
     fenced = store.commit(commit) if commit is not None else frozenset()
     return fenced | store.stale(others) if others else fenced
 
@@ -625,11 +634,15 @@ class Round:
             for name, activation in self._touched.items()
         }
 
-    def abandon(self, status: Status) -> None:
-        """The commit failed. Memory may be ahead of the disk, so every counter it touched is loaded anew next time."""
+    def withdraw(self) -> None:
+        """Nothing was written. Memory is ahead of the disk, so every counter it touched is loaded anew next time."""
         for name in {**self._touched, **self._moved}:
             self._drop(name, Event.LOST)
         self._forget()
+
+    def abandon(self, status: Status) -> None:
+        """The commit failed, or perhaps it did not: nobody is told a result."""
+        self.withdraw()
         for answerer, operation, *_ in self._outcomes:
             answerer.answer(operation.tag, status, b"")
 
