@@ -9,6 +9,7 @@ from contextlib import suppress
 from random import Random
 from typing import Any, TypeVar
 
+from actors.round import Repetition
 from storage.errors import StorageUnavailable
 from tests.support.loop import current
 
@@ -91,7 +92,7 @@ class Disk:
         self._dead = True
         if self._jobs and self._chance.random() < 0.5:
             _, function, arguments = self._jobs[0]
-            with suppress(StorageUnavailable):  # A repeated id may be refused.
+            with suppress(StorageUnavailable, Repetition):  # A repeated id may be refused.
                 function(*arguments)
         self._jobs.clear()
         for future in list(self._waiting):

@@ -7,7 +7,7 @@
 from loadtests.bench.cases.at_rest import IDLE, IDLE_SOCKETS
 from loadtests.bench.cases.case import Case, Outcome
 from loadtests.bench.cases.fanout import FANOUT_FULL, FANOUT_PACED
-from loadtests.bench.cases.http_increments import HTTP_HOT, ONE_AT_A_TIME
+from loadtests.bench.cases.http_increments import HTTP_HOT, KEYED, ONE_AT_A_TIME
 from loadtests.bench.cases.new_counters import COLD_TOUCH, RESIDENT
 from loadtests.bench.cases.socket_increments import WS_ALL, WS_OWN
 
@@ -19,6 +19,7 @@ CASES: tuple[Case, ...] = (
     FANOUT_FULL,
     FANOUT_PACED,
     ONE_AT_A_TIME,
+    KEYED,
     IDLE_SOCKETS,
     COLD_TOUCH,
     RESIDENT,

@@ -19,11 +19,12 @@ class RefusedError(Exception):
     """The server answered something other than 200."""
 
 
-def post(procedure: str, body: object) -> bytes:
-    """The bytes of one call, e.g. `post("counter.increment", {"name": "votes"})`."""
+def post(procedure: str, body: object, key: str | None = None) -> bytes:
+    """The bytes of one call, e.g. `post("counter.increment", {"name": "votes"})`. `key`: its Idempotency-Key."""
     content = msgspec.json.encode(body)
+    keyed = "" if key is None else f"Idempotency-Key: {key}\r\n"
     return (
-        f"POST /rpc/{procedure} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        f"POST /rpc/{procedure} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n{keyed}"
         f"Content-Length: {len(content)}\r\n\r\n"
     ).encode() + content
 
