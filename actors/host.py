@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Container, Coroutine, Iterable, Mapping, Sequence
 from heapq import nlargest
 from typing import Any, Protocol
@@ -25,19 +24,19 @@ from actors.core.deadline import Moment
 from actors.core.lifecycle import Event
 from actors.core.lifecycle import State as Life
 from actors.core.policy import Policies
+from actors.inbox import TIMED, TIMED_REST, Answerer, Call, Inbox
 from actors.link import HostEnd
 from actors.members import Members
 from actors.messages import Attending, Burst, Operate, Operation, Query, Status, Unwatch, Watch
 from actors.mirrored import Standing
 from actors.placement import Placement
 from actors.queries import State
-from actors.round import Answerer, Call, Prepared, Repetition, Round, conclude, prepare
+from actors.round import Prepared, Repetition, Round, conclude, prepare
 from storage.errors import StorageError
 from storage.records import CounterRecord
 from storage.store import Store
 from storage.thread import StorageThread
 
-ROUND_MAX = 1_000  # Operations in one transaction: past it a commit takes longer than the callers should wait.
 AUDIT_S = 5.0  # One query for all that is resident: 10 ms for 10,000 counters.
 TELL_AGAIN_S = 0.5
 STAND_IN_S = 0.15  # So often a host looks whether the timer has overlooked something,
@@ -47,8 +46,6 @@ OVERLOOKED_MAX = 500
 PLACED_MAX = 50  # Positions told in one turn of the loop: a gateway may ask for thousands, and operations would wait.
 PLAIN = frozenset({"increment", "decrement", "setValue", "reset"})
 WARY_S = 1.0  # After an operation that came again: for so long every id is looked up first.
-TIMED = ("expire", "alarm")  # Operations that nobody waits for.
-TIMED_MAX = 10  # Of those in one transaction, which takes a millisecond then.
 TIMER_SILENT_S = 0.4  # One that has asked something since is there, and has much to do.
 INBOX_MAX = 20_000  # Operations waiting. Then links are not read until half of them are done.
 HEARTBEAT_S = 0.5  # Gateways give up on a silent host after three of them.
@@ -108,9 +105,7 @@ class Host:
         self._placement = Placement.empty()
         self._lost: frozenset[str] = frozenset()  # Not ours, whatever our table says.
         self._storage = StorageThread()
-        self._inbox: deque[Call] = deque()
-        self._timed: deque[Call] = deque()  # What the timer has sent, a few at a time between what clients have sent.
-        self._timer_next = False
+        self._inbox = Inbox()
         self._wary_until = 0.0
         self._arrived = asyncio.Event()
         self._rest = asyncio.Event()  # Nothing is left to do.
@@ -136,6 +131,13 @@ class Host:
     # What arrives
 
     def link_opened(self, link: HostEnd) -> None:
+        # Of two links to one gateway, the older was given up. What it may still bring comes again on the newer one, and
+        # there it may have arrived already.
+        for each in [each for each in self._links if each.gateway == link.gateway]:
+            if each.number < link.number:
+                each.close()
+            elif each.number > link.number:
+                link.close()
         self._links.add(link)
         log.info("action=link_opened host=%s gateway=%s", self.id, link.gateway)
 
@@ -163,8 +165,9 @@ class Host:
             self._attendance.take(message)
 
     def _admit(self, answerer: Answerer, version: int, operations: Sequence[Operation]) -> None:
-        if version == self._placement.version and operations and operations[0].type not in TIMED:
-            self._inbox.extend([(answerer, operation) for operation in operations])
+        if version == self._placement.version:
+            for operation in operations:
+                self._inbox.add((answerer, operation))
         else:
             self._sort([(answerer, operation) for operation in operations], version > self._placement.version)
         self._arrived.set()
@@ -177,7 +180,7 @@ class Host:
         """Take what is ours by our table. The rest goes back, or waits for the newer one that its sender has."""
         for answerer, operation in calls:
             if self._owns(operation.name):
-                (self._timed if operation.type in TIMED else self._inbox).append((answerer, operation))
+                self._inbox.add((answerer, operation))
             elif early and len(self._early) < INBOX_MAX:
                 self._early.append((answerer, operation))
             else:
@@ -230,9 +233,8 @@ class Host:
             if missed or not self._owns(name):
                 activation.on(Event.MOVED)
         # What waits was admitted under an older table, and would take these counters back from their new owner.
-        waiting = [*self._inbox, *self._timed, *self._early]
-        for queue in (self._inbox, self._timed, self._early):
-            queue.clear()
+        waiting = [*self._inbox.empty(), *self._early]
+        self._early.clear()
         self._sort(waiting)
         self._arrived.set()
 
@@ -256,15 +258,20 @@ class Host:
         self._spawn(self._stand_in())
         try:
             while True:
-                if not (self._inbox or self._timed or self._moved or self._sleepy):
-                    self._rest.set()
+                if not (self._inbox.ready or self._moved or self._sleepy):
+                    if not self._inbox:
+                        self._rest.set()
                     self._arrived.clear()
                     await self._arrived.wait()
                 if self._moved:
                     self._release()
                 if self._sleepy:
                     self._hibernate()
+                begun, rested = self._clock.monotonic(), self._inbox.rests
                 await self._round(self._take())
+                if self._inbox.rests and not rested:
+                    rest = (self._clock.monotonic() - begun) * TIMED_REST
+                    asyncio.get_running_loop().call_later(rest, self._rested)
                 if len(self._activations) > self._max_resident:
                     self._sleepy = True
         finally:
@@ -272,6 +279,10 @@ class Host:
                 task.cancel()
             self._storage.close()
             self._store.close()
+
+    def _rested(self) -> None:
+        self._inbox.rests = False
+        self._arrived.set()
 
     async def _beat(self) -> None:
         call = looks = 0
@@ -288,17 +299,8 @@ class Host:
             await asyncio.sleep(HEARTBEAT_S)
 
     def _take(self) -> list[Call]:
-        """What the next round is for: what clients have sent and, every other time, some of what the timer has.
-
-        Clients come first: who has touched a counter before it is looked at has touched it in time.
-        """
-        inbox, timed = self._inbox, self._timed
-        self._timer_next = bool(timed) and (self._timer_next or not inbox)
-        calls = [inbox.popleft() for _ in range(min(len(inbox), ROUND_MAX))]
-        if self._timer_next:
-            calls += [timed.popleft() for _ in range(min(len(timed), TIMED_MAX))]
-        self._timer_next = not self._timer_next
-        if self._paused and len(inbox) < INBOX_MAX // 2:
+        calls = self._inbox.take()
+        if self._paused and len(self._inbox) < INBOX_MAX // 2:
             self._paused = False
             for link in self._links:
                 link.resume()
@@ -321,16 +323,21 @@ class Host:
             if version == self._placement.version:  # Else a newer table has come meanwhile, and may give them to us.
                 self._lose(prepared.refused)
             calls = self._send_on(calls, prepared.refused)
+        new = calls
+        if prepared is not None:
+            # Who has come meanwhile for a counter that is in memory does not wait for those that had to be loaded.
+            new = self._inbox.join(len(calls), self._ready)
+            calls = calls + new
+        new_ids = [operation.id for _, operation in new if operation.repeated]
         now, mirror = self._now(), self._mirror
         if mirror is not None:
             mirror.begin(now.steady)
         round = Round(self._activations, prepared, now, self._policies, self._members)
         round.apply(calls)
         commit, judged = round.commit(), round.judged
-        new = [operation.id for _, operation in calls if operation.repeated] if prepared is None else []
         pending = None
-        if judged or new:
-            pending = self._storage.call(conclude, self._store, commit, judged, new)
+        if judged or new_ids:
+            pending = self._storage.call(conclude, self._store, commit, judged, new_ids)
         elif commit is not None:
             pending = self._storage.call(self._store.commit, commit)
         round.encode(self._heard)  # While the disk works.
@@ -379,7 +386,7 @@ class Host:
                 mine.append((answerer, operation))
             else:
                 answerer.answer(operation.tag, Status.MOVED, b"")
-        self._inbox.extendleft(reversed(mine))
+        self._inbox.again(mine)
 
     def _note(self, names: list[str]) -> None:
         """These were needed just now: they will be the last to sleep."""
@@ -422,7 +429,7 @@ class Host:
     async def _prepare(self, calls: list[Call]) -> Prepared | None:
         activations = self._activations
         missing = frozenset([operation.name for _, operation in calls if operation.name not in activations])
-        doubtful = [(operation.name, operation.id) for _, operation in calls if operation.repeated]
+        doubtful = [(each.name, each.id) for _, each in calls if each.repeated or each.name in missing]
         special = [
             each for _, each in calls if each.alarm is not None or each.member is not None or each.since is not None
         ]
@@ -453,6 +460,17 @@ class Host:
             loaded = ((row.name, Standing(row.id, row.seq, row.value)) for row in prepared.rows if row.created_at)
             self._mirror.load(loaded)
         return prepared
+
+    def _ready(self, operation: Operation) -> bool:
+        """Whether it can be applied without a question to storage."""
+        activation = self._activations.get(operation.name)
+        return (
+            activation is not None
+            and activation.state is Life.ACTIVE
+            and operation.name not in self._lost
+            and operation.type in PLAIN
+            and (not operation.repeated or self._clock.monotonic() >= self._wary_until)
+        )
 
     def _takes_for_new(self, calls: Sequence[Call]) -> bool:
         """Whether ids that clients have chosen need not be looked up before their operations are applied.

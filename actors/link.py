@@ -93,6 +93,7 @@ class HostEnd(asyncio.Protocol):
         self._bursts: list[Burst] = []
         self._flushing = False
         self.gateway = "?"
+        self.number = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's transports do not derive from asyncio's.
@@ -106,6 +107,8 @@ class HostEnd(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         try:
             for payload in self._reader.feed(data):
+                if self._transport is None or self._transport.is_closing():
+                    return
                 message = _decode_down(payload)
                 if self._trusted:
                     self._host.receive(self, message)
@@ -119,7 +122,7 @@ class HostEnd(asyncio.Protocol):
         if not isinstance(message, Hello) or not hmac.compare_digest(message.secret.encode(), self._secret):
             raise LinkBroken("wrong secret")
         self._trusted = True
-        self.gateway = message.gateway
+        self.gateway, self.number = message.gateway, message.number
         self._host.link_opened(self)
         self._write(frame(Welcome(self._host_id)))
 
@@ -193,9 +196,9 @@ class GatewayEnd(asyncio.Protocol):
     """The gateway's end. `on_message` gets every record, `on_end` is called once when the link is gone."""
 
     def __init__(
-        self, gateway: str, secret: str, on_message: Callable[[Any], None], on_end: Callable[[GatewayEnd], None]
+        self, hello: Hello, on_message: Callable[[Any], None], on_end: Callable[[GatewayEnd], None]
     ) -> None:
-        self._hello = Hello(secret, gateway)
+        self._hello = hello
         self._on_message = on_message
         self._on_end = on_end
         self._reader = FrameReader()

@@ -45,6 +45,7 @@ class Hello(msgspec.Struct, tag=1, array_like=True):
 
     secret: str
     gateway: str
+    number: int = 0  # Of its links, growing: of two that lead to one host, the one with the lower number was given up.
 
 
 class Operate(msgspec.Struct, tag=2, array_like=True):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
 from hashlib import blake2b
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -26,6 +26,7 @@ from actors.core.deadline import Deadlines, Moment, verdict
 from actors.core.lifecycle import Event
 from actors.core.likes import ADD, NOT_LIKES, TOGGLE, TYPES, LikeCounter, Unchanged, counter_of
 from actors.core.policy import FIELDS, Policies, complaint
+from actors.inbox import Answerer, Call
 from actors.members import Members
 from actors.messages import Burst, Operation, Status
 from actors.mirrored import Standing
@@ -48,15 +49,6 @@ _BRIEF = frozenset({"sync", "expire", *TYPES})
 UNDO = "undo:"  # How the id of an undoing begins; the seq follows.
 
 
-class Answerer(Protocol):
-    """Where a call came from: a link, or the Ray door."""
-
-    def answer(self, tag: int, status: int, body: bytes) -> None:
-        """Take the answer to the call that has this tag."""
-        ...
-
-
-Call = tuple[Answerer, Operation]
 Outcome = Change | Unchanged | Refusal | bytes
 
 
@@ -87,6 +79,9 @@ def prepare(
 ) -> Prepared:
     """Claim and load `missing` counters; find which of the `doubtful` operations (name, id) were applied before.
 
+    Those are the ones that say so, and all of a counter that is not in memory: what was sent to an earlier owner may
+    arrive late, after the same operation has come again and its counter was deleted.
+
     `version` is that of the table by which they are ours; what was claimed by a newer one is not in the rows returned.
     `ids` are the counter ids of those names that are resident. `alarmed` are names whose alarms are wanted, `liking`
     (name, member) those of whom it is to be known whether they are members, `counted` those (name, since) of which it
@@ -98,7 +93,7 @@ def prepare(
     repeats: dict[tuple[str, str], list[OperationRecord]] = {}
     ids = ids | {row.name: row.id for row in rows}
     undone: dict[tuple[str, str], OperationRecord] = {}
-    # Nearly every id that a client has chosen arrives for the first time.
+    # Nearly every id arrives for the first time.
     seen = store.seen([id for _, id in doubtful]) if doubtful else set[str]()
     doubtful = [(name, id) for name, id in doubtful if name in ids and (id in seen or id.startswith(UNDO))]
     if doubtful:
@@ -216,7 +211,7 @@ class Round:
                 continue
             activation = self._activations[name]
             counter = activation.counter
-            if operation.repeated:
+            if self._repeats:
                 self._recall(activation, operation)
             seq = counter.seq
             kind = operation.type

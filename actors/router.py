@@ -23,6 +23,7 @@ from actors.messages import (
     Burst,
     Events,
     Heartbeat,
+    Hello,
     Operate,
     Operation,
     Position,
@@ -140,6 +141,7 @@ class Router:
         self._listener = listener
         self._loop = asyncio.get_running_loop()
         self._tags = count(1)
+        self._links = count(1)
         self._pending: dict[int, _Pending] = {}  # In the order of their deadlines.
         self._lanes: dict[str, _Lane] = {}
         self._homeless: list[Operation | Query] = []
@@ -514,9 +516,8 @@ class Router:
         entry = lane.entry
 
         def end() -> GatewayEnd:
-            return GatewayEnd(
-                self._gateway, self._secret, lambda message: self._receive(lane, message), lambda _: self._ended(lane)
-            )
+            hello = Hello(self._secret, self._gateway, next(self._links))
+            return GatewayEnd(hello, lambda message: self._receive(lane, message), lambda _: self._ended(lane))
 
         while True:
             try:

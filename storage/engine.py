@@ -37,8 +37,11 @@ class Database(Protocol):
         """Whether a connection can still be used; if not, another one has to be made."""
         ...
 
-    def transaction(self, driver: Any, several: bool) -> AbstractContextManager[None]:
-        """Everything inside happens together or not at all; `several` when it is more than one hot statement."""
+    def transaction(self, driver: Any, several: bool, lasting: bool = True) -> AbstractContextManager[None]:
+        """Everything inside happens together or not at all; `several` when it is more than one hot statement.
+
+        Not `lasting`: it may be undone by a crash of the machine with the database, if that ends all hosts, too.
+        """
         ...
 
     def claim(self, driver: Any, names: Sequence[str], version: int) -> list[tuple[Any, ...]]:

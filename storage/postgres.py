@@ -167,7 +167,10 @@ class Postgres:
         return not driver.closed
 
     @contextmanager
-    def transaction(self, driver: psycopg.Connection[Any], several: bool) -> Iterator[None]:
+    def transaction(
+        self, driver: psycopg.Connection[Any], several: bool, lasting: bool = True
+    ) -> Iterator[None]:
+        # Everything lasts: hosts outlive the server, and would go on with epochs that it has forgotten.
         try:
             if several:
                 with driver.transaction():

@@ -60,8 +60,8 @@ class Sqlite:
         return True  # A file does not hang up.
 
     @contextmanager
-    def transaction(self, driver: sqlite3.Connection, several: bool) -> Iterator[None]:
-        with self._taking_turns():
+    def transaction(self, driver: sqlite3.Connection, several: bool, lasting: bool = True) -> Iterator[None]:
+        with self._taking_turns(), _flushed(driver, lasting):
             # It always writes: taking the write lock first means it cannot fail half way for want of it.
             driver.execute("BEGIN IMMEDIATE")
             try:
@@ -151,6 +151,19 @@ class Sqlite:
     def close(self) -> None:
         self._engine.dispose()
         os.close(self._turn)
+
+
+@contextmanager
+def _flushed(driver: sqlite3.Connection, now: bool) -> Iterator[None]:
+    """Have the commit inside flushed to disk at once, or with the next one, which is behind it in the log."""
+    if now:
+        yield
+        return
+    driver.execute("PRAGMA synchronous = NORMAL")
+    try:
+        yield
+    finally:
+        driver.execute("PRAGMA synchronous = FULL")
 
 
 def _prepare(connection: sqlite3.Connection, _: object) -> None:

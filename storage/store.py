@@ -211,7 +211,7 @@ class SqlStore:
     def claim(self, names: Sequence[str], version: int) -> list[CounterRecord]:
         if not names:
             return []
-        with self._transaction() as driver:
+        with self._transaction(lasting=False) as driver:
             rows = self._database.claim(driver, list(dict.fromkeys(names)), version)
         return [CounterRecord(*row) for row in rows]
 
@@ -398,8 +398,8 @@ class SqlStore:
         self._database.close()
 
     @contextmanager
-    def _transaction(self, several: bool = False) -> Iterator[Any]:
-        with self._reached(), self._database.transaction(self._driver, several):
+    def _transaction(self, several: bool = False, lasting: bool = True) -> Iterator[Any]:
+        with self._reached(), self._database.transaction(self._driver, several, lasting):
             yield self._driver
 
     @contextmanager

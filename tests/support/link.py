@@ -11,8 +11,9 @@ from actors.messages import Attend, Burst, Position, Status
 class RecordingLink:
     """Goes where a `HostEnd` goes. `said` holds everything in its order."""
 
-    def __init__(self, gateway: str = "g") -> None:
+    def __init__(self, gateway: str = "g", number: int = 0) -> None:
         self.gateway = gateway
+        self.number = number
         self.said: list[Any] = []
         self.answers: dict[int, tuple[Status, Any]] = {}
         self.bodies: dict[int, bytes] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from actors.core.policy import Policies
-from actors.host import TIMED_MAX
+from actors.inbox import TIMED_MAX
 from actors.messages import Operation, Status
 from storage.memory import MemoryStore
 from tests.support.loop import jumping, settle

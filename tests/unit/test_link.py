@@ -240,7 +240,7 @@ class TestTheGatewaysEnd:
     @staticmethod
     def end() -> tuple[GatewayEnd, RecordingTransport, list[Any]]:
         heard: list[Any] = []
-        end = GatewayEnd("g", SECRET, heard.append, lambda end: heard.append("end"))
+        end = GatewayEnd(Hello(SECRET, "g"), heard.append, lambda end: heard.append("end"))
         transport = RecordingTransport()
         end.connection_made(transport)
         return end, transport, heard

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors import host as host_module
+from actors import inbox
 from actors.core.policy import VALUE_MAX
 from actors.host import AUDIT_S
 from actors.messages import Operation, Status, Watch
@@ -126,7 +127,7 @@ class TestTheOrderOfThings:
     @jumping
     async def test_a_transaction_has_a_limit_and_nothing_is_lost_at_it(self) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(host_module, "ROUND_MAX", 4)
+            patch.setattr(inbox, "ROUND_MAX", 4)
             async with stage() as s:
                 tags = s.send(*(operation() for _ in range(10)))
                 await settle()
@@ -138,16 +139,17 @@ class TestTheOrderOfThings:
     @jumping
     async def test_a_full_inbox_stops_the_reading_and_an_empty_one_resumes_it(self) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(host_module, "ROUND_MAX", 4)
+            patch.setattr(inbox, "ROUND_MAX", 4)
             patch.setattr(host_module, "INBOX_MAX", 10)
             async with stage() as s:
                 s.send(operation())
                 await settle()
+                await s.thread.finish("prepare")
                 s.send(*(operation() for _ in range(10)))
                 assert s.link.reading
                 s.send(operation())
                 assert not s.link.reading
-                await s.thread.finish("prepare", "commit")
+                await s.thread.finish("commit")
                 assert not s.link.reading
                 await s.thread.finish("commit")
                 assert s.link.reading
