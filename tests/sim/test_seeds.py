@@ -21,7 +21,9 @@ from tests.sim.__main__ import played
 from tests.sim.world import Plan
 
 SEEDS = 160
-FOUND = [193, 409, 428, 442, 553, 658, 828, 956, 1129, 1342, 1513, 1704, 1706, 1901, 1923, 2160, 2191, 2433, 556, 5179]
+FOUND = [
+    193, 409, 428, 442, 553, 556, 658, 828, 956, 991, 1129, 1342, 1513, 1704, 1706, 1901, 1923, 2160, 2191, 2433, 5179,
+]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)

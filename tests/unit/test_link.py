@@ -40,9 +40,12 @@ class House:
     def __init__(self) -> None:
         self.heard: list[Any] = []
         self.log: list[str] = []
+        self.closes = False  # Every link, at once.
 
     def link_opened(self, link: HostEnd) -> None:
         self.log.append(f"opened {link.gateway}")
+        if self.closes:
+            link.close()
 
     def link_closed(self, link: HostEnd) -> None:
         self.log.append(f"closed {link.gateway}")
@@ -142,6 +145,14 @@ class TestTheHostsEnd:
         end.data_received(bytes(frame(Hello(SECRET, "g"))))
         assert said(transport) == [Welcome("h")]
         assert (house.log, transport.closed) == (["opened g"], False)
+
+    @jumping
+    async def test_a_host_may_close_it_and_what_came_along_is_not_read(self) -> None:
+        house, end, transport = host_end(secret=None)
+        house.closes = True
+        end.data_received(bytes(frame(Hello(SECRET, "g", 7)) + frame(Unwatch(["x"]))))
+        assert transport.closed
+        assert (end.number, house.log, house.heard) == (7, ["opened g"], [])
 
     @pytest.mark.parametrize("secret", ["", "wrong", SECRET + " ", "tell nobodý", "\x00"])
     def test_a_wrong_secret_ends_the_link_and_the_host_never_hears_of_it(self, secret: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from actors.host import WARY_S
 from actors.messages import Operation, Status
+from tests.support.link import RecordingLink
 from tests.support.loop import jumping, settle
 from tests.support.stage import operation, stage
 
@@ -91,3 +92,37 @@ class TestTakenForNew:
             assert [s.link.answers[tag][0] for tag in tags] == [Status.MOVED] * 2
             assert s.store.read(["votes"])["votes"].epoch == 1
             assert s.host.resident == 0
+
+
+class TestLateArrivals:
+    """A gateway whose link breaks sends again on the next one, and the kernel still has what was on the first."""
+
+    @jumping
+    async def test_what_arrives_after_its_repetition_and_the_end_of_the_counter_is_not_applied(self) -> None:
+        async with stage() as s:
+            await s.call(operation())
+            [tag] = s.send(operation(amount=4, id="g-7", repeated=True))
+            await s.work()
+            await s.call(operation("delete", 0))
+            [late] = s.send(operation(amount=4, id="g-7"))
+            await s.work()
+            assert s.link.value(late) == s.link.value(tag) == 5
+            assert s.store.read(["votes"]) == {}
+
+    @jumping
+    async def test_of_two_links_to_a_gateway_the_older_is_closed(self) -> None:
+        async with stage() as s:
+            first, second, third, other = (
+                RecordingLink(gateway, number) for gateway, number in (("x", 1), ("x", 2), ("x", 3), ("y", 1))
+            )
+            for link in (first, other, third, second):
+                s.host.link_opened(link)  # type: ignore[arg-type]
+            assert [link.closed for link in (first, second, third, other)] == [True, True, False, False]
+
+    @jumping
+    async def test_gateways_that_do_not_count_their_links_keep_them(self) -> None:
+        async with stage() as s:
+            links = [RecordingLink("x"), RecordingLink("x")]
+            for link in links:
+                s.host.link_opened(link)  # type: ignore[arg-type]
+            assert not any(link.closed for link in links)
