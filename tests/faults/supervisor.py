@@ -46,12 +46,13 @@ async def run(service: Service, sizes: Sizes, verdict: Verdict) -> None:
     away: list[float] = []
     for _ in range(sizes.rounds):
         [pid] = await asyncio.to_thread(service.pids, "supervisor")
-        answered = len(crowd.ledger.acknowledged)
+        first, quiet_from = len(crowd.ledger.acknowledged), time.monotonic()
         await asyncio.sleep(QUIET_S)
-        killed = len(crowd.ledger.acknowledged)
+        killed_at = time.monotonic()
         away.append(await kill(service, pid))
-        before += crowd.latencies(answered, killed)
-        during += crowd.latencies(killed)
+        for each in crowd.ledger.acknowledged[first:]:
+            if each.sent_at >= quiet_from:  # What was sent before has waited for the host of the round before.
+                (before if each.sent_at < killed_at else during).append(each.answered_at - each.sent_at)
         await fail(service, crowd, random.Random(sizes.rounds))
     verdict.count("rounds of kill -9", sizes.rounds)
     await crowd.judge(verdict)
