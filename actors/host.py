@@ -32,6 +32,7 @@ from actors.mirrored import Standing
 from actors.placement import Placement
 from actors.queries import State
 from actors.round import Prepared, Repetition, Round, conclude, prepare
+from actors.watchers import Watchers
 from storage.errors import StorageError
 from storage.records import CounterRecord
 from storage.store import Store
@@ -118,10 +119,8 @@ class Host:
         self._touched: dict[str, int | None] | None = {} if tell_touched else None
         self._mirror = mirror
         self._attendance = Attendance()
-        self._watchers: dict[str, frozenset[HostEnd]] = {}
-        # Most counters are watched by the same links, and a set for each would weigh as much as a sleeping counter may.
+        self._watchers = Watchers()
         self._heard: Container[str] = self._watchers if mirror is None else _Everybody()
-        self._audiences: dict[frozenset[HostEnd], frozenset[HostEnd]] = {}
         self._links: set[HostEnd] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._paused = False
@@ -143,9 +142,7 @@ class Host:
 
     def link_closed(self, link: HostEnd) -> None:
         self._links.discard(link)
-        for name in [name for name, links in self._watchers.items() if link in links]:
-            self._forget_watcher(link, name)
-        self._audiences.clear()
+        self._watchers.forget(link)
         self._early = [call for call in self._early if call[0] is not link]  # They are sent again, perhaps elsewhere.
         self._attendance.link_closed(link)
         log.info("action=link_closed host=%s gateway=%s", self.id, link.gateway)
@@ -159,8 +156,7 @@ class Host:
         elif isinstance(message, Watch):
             self._spawn(self._watch(link, message.positions, message.claim))
         elif isinstance(message, Unwatch):
-            for name in message.names:
-                self._forget_watcher(link, name)
+            self._watchers.remove(message.names, link)
         elif isinstance(message, Attending):
             self._attendance.take(message)
 
@@ -370,10 +366,10 @@ class Host:
         if mirror is not None:
             mirror.take(now.steady, round.standings(fenced), bursts)
         for burst in bursts:
-            for link in self._watchers.get(burst.name, ()):
+            for link in self._watchers.of(burst.name):
                 link.publish(burst)
         for name in round.begun:  # No operation, so no event; but those who were there before have seen a 0.
-            for link in self._watchers.get(name, ()):
+            for link in self._watchers.of(name):
                 link.place(queries.snapshot(name, self._state(name)))
         self._note(round.needed)
         self._again(round.deferred)
@@ -545,8 +541,8 @@ class Host:
                 leaving.append(name)
         for name in leaving:
             self._drop(name)
-        for name in [name for name in self._watchers if self._placement.keeper(name) != self.id]:
-            del self._watchers[name]  # Its watchers have been told of the new owner by the same table.
+        # Watchers of the others have been told of the new owner by the same table.
+        self._watchers.keep(lambda name: self._placement.keeper(name) == self.id)
         if leaving:
             log.info("action=release host=%s counters=%d version=%d", self.id, len(leaving), self._placement.version)
 
@@ -652,7 +648,7 @@ class Host:
     async def _present(self, names: Sequence[str], whole: bool) -> dict[str, Present]:
         listening: dict[HostEnd, list[str]] = {}
         for name in names:
-            for link in self._watchers.get(name, ()):
+            for link in self._watchers.of(name):
                 listening.setdefault(link, []).append(name)
         return await self._attendance.ask(listening, whole)
 
@@ -661,9 +657,8 @@ class Host:
         link.answer(query.tag, status, body)
 
     async def _watch(self, link: HostEnd, positions: Sequence[tuple[str, int, int]], claim: bool) -> None:
-        for name, _, _ in positions:
-            self._set_watchers(name, self._watchers.get(name, frozenset()) | {link})
         names = [name for name, _, _ in positions]
+        self._watchers.add(names, link)
         if link not in self._links:
             return
         try:
@@ -708,7 +703,7 @@ class Host:
                 log.warning("action=tell_failed host=%s error=%s", self.id, error)
                 await asyncio.sleep(TELL_AGAIN_S)
         for name in names:
-            for link in self._watchers.get(name, ()):
+            for link in self._watchers.of(name):
                 link.place(queries.snapshot(name, states.get(name)))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -728,17 +723,6 @@ class Host:
         states |= {name: state for name in names if (state := self._state(name)) is not None}
         left = [name for name in names if name not in states and name not in asleep]
         return states | await self.states(left) if left else states
-
-    def _forget_watcher(self, link: HostEnd, name: str) -> None:
-        links = self._watchers.get(name)
-        if links is not None:
-            self._set_watchers(name, links - {link})
-
-    def _set_watchers(self, name: str, links: frozenset[HostEnd]) -> None:
-        if links:
-            self._watchers[name] = self._audiences.setdefault(links, links)
-        else:
-            del self._watchers[name]
 
 
 class _Everybody:
