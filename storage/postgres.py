@@ -42,6 +42,11 @@ CONNECT: dict[str, Any] = {
 SESSION = {
     "default_transaction_isolation": "read committed",  # Epochs are compared again after waiting for a row.
     "plan_cache_mode": "force_generic_plan",
+    # A plan is made once, when the tables may be empty, and kept until they are analyzed for the first time. Nothing
+    # here is ever done best by reading a whole table, which is what looks cheapest while there is nothing in it.
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
     # Nobody holds a row for longer than one statement takes. Whoever has waited so long answers "unavailable", and the
     # operations come again: better than a host that stands still for all its counters because of one.
     "lock_timeout": "2s",

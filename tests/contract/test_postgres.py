@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import count
 
+import psycopg
 import pytest
 
 from storage.errors import StorageError, StorageUnavailable
@@ -18,8 +19,10 @@ from storage.records import (
     CounterRecord,
     CounterWrite,
     DeadlineWrite,
+    MemberRecord,
     OperationRecord,
     PolicyWrite,
+    Postponement,
 )
 from storage.store import SqlStore, open_store
 from tests.support.claimants import increment
@@ -49,6 +52,54 @@ def commit_of(rows: list[CounterRecord], id: str) -> Commit:
             for row in rows
         ],
     )
+
+
+class TestPlans:
+    """A statement is planned once, and a service begins with empty tables."""
+
+    def test_nothing_reads_a_whole_table_though_that_is_cheapest_while_it_is_empty(self, postgres_url: str) -> None:
+        open_store(postgres_url).close()
+        before = self._scans(postgres_url)
+        with opened(postgres_url) as store:
+            [row] = store.claim(["votes"], 0)
+            store.commit(commit_of([row], "o1"))
+            one = AlarmRecord(row.id, "a", "k", "reset", 0, 5, None, None)
+            dated = DeadlineWrite(row.id, row.epoch, 1, 1, 1, 1, 5, 5)
+            store.commit(Commit([], deadlines=[dated], alarms=[one], joined=[MemberRecord(row.id, "ann", 1)]))
+            store.commit(Commit([], deadlines=[dated], left=[(row.id, "ann")]))
+            assert store.seen(["o1"]) == {"o1"}
+            assert store.find_operations([(row.id, "o1")])
+            assert store.find_gone(["o1"]) == {}
+            assert store.latest([(row.id, 1)], 5)
+            assert store.history(row.id, None, 5)
+            assert store.history(row.id, 2, 5)
+            assert store.since(row.id, 0, 5)
+            assert store.added(row.id, 0) == 1
+            assert store.read(["votes"])
+            assert store.stale([(row.id, row.epoch)]) == frozenset()
+            assert store.placed(["votes"]) == 0
+            assert store.page("", "", 5)
+            assert store.page("vo", "", 5)
+            assert store.after(0, 5)
+            assert store.memberships([(row.id, "ann")]) == set()
+            assert store.members(row.id, "", 5) == []
+            assert store.due(5, 5, 5)
+            assert store._any_due(5, 5)
+            assert store.alarms(row.id) == [one]
+            assert store.alarms_due(5, 5, 5)
+            assert store.alarm_runs(row.id, 5) == []
+            store.step_alarms([AlarmStep(one, one._replace(attempt=1), None)])
+            store.postpone([Postponement(row.id, 5, 5, None, 6, 6)])
+            store.forget(row.id, [1])
+            assert store.dead(1, 5) == store.deleted(0, 0, 5) == []
+        assert self._scans(postgres_url) == before
+
+    @staticmethod
+    def _scans(url: str) -> dict[str, int]:
+        """How often each table was read from one end to the other."""
+        with psycopg.connect(url.replace("+psycopg", "")) as connection:
+            rows = connection.execute("SELECT relname, seq_scan FROM pg_stat_user_tables").fetchall()
+        return {name: scans for name, scans in rows if name != "alembic_version"}
 
 
 class TestItsServer:
