@@ -87,9 +87,11 @@ MUTATIONS = (
     Mutation(
         "a repeated operation is not looked up",
         "actors/host.py",
-        "for _, operation in calls if operation.repeated]",
-        "for _, operation in calls if False]",
+        "for _, each in calls if each.repeated or each.name in missing]",
+        "for _, each in calls if False]",
     ),
+    Mutation("what was taken for new is not looked up", "actors/round.py", "if new and store.seen(new):", "if False:"),
+    Mutation("an older link goes on", "actors/host.py", "if each.number < link.number:", "if False:"),
     Mutation(
         "a repetition within a round is applied again",
         "actors/core/counter.py",

@@ -57,9 +57,10 @@ REMOVALS = (
         (
             _out(
                 "actors/host.py",
-                "for _, operation in calls if operation.repeated]",
-                "for _, operation in calls if False]",
+                "for _, each in calls if each.repeated or each.name in missing]",
+                "for _, each in calls if False]",
             ),
+            _out("actors/round.py", "if new and store.seen(new):", "if False:"),
             _out("actors/core/counter.py", "answer = self._answers.get(operation_id)", "answer = None"),
             _out("storage/tables.py", '        UniqueConstraint("operation_id", "counter_id"),\n', ""),
         ),
