@@ -24,7 +24,7 @@ from actors.core.deadline import Moment
 from actors.core.lifecycle import Event
 from actors.core.lifecycle import State as Life
 from actors.core.policy import Policies
-from actors.inbox import TIMED, TIMED_REST, Answerer, Call, Inbox
+from actors.inbox import TIMED, TIMED_REST, TIMED_REST_MAX_S, Answerer, Call, Inbox
 from actors.link import HostEnd
 from actors.members import Members
 from actors.messages import Attending, Burst, Operate, Operation, Query, Status, Unwatch, Watch
@@ -267,7 +267,7 @@ class Host:
                 await self._round(self._take())
                 if self._inbox.rests and not rested:
                     rest = (self._clock.monotonic() - begun) * TIMED_REST
-                    asyncio.get_running_loop().call_later(rest, self._rested)
+                    asyncio.get_running_loop().call_later(min(rest, TIMED_REST_MAX_S), self._rested)
                 if len(self._activations) > self._max_resident:
                     self._sleepy = True
         finally:

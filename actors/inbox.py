@@ -15,7 +15,8 @@ from actors.messages import Operation
 TIMED = frozenset({"expire", "alarm"})  # Operations that nobody waits for.
 ROUND_MAX = 1_000  # Operations in one transaction: past it a commit takes longer than the callers should wait.
 TIMED_MAX = 20  # Of those that nobody waits for: two milliseconds,
-TIMED_REST = 1.0  # and then as long again for the others.
+TIMED_REST = 1.0  # and then as long again for the others,
+TIMED_REST_MAX_S = 0.02  # but no longer than this: a disk that was slow for once must not make the next ones late.
 
 
 class Answerer(Protocol):

@@ -205,6 +205,7 @@ class Timer:
         for key, when in [entry for queue in self._queues.values() for entry in queue]:
             self._agenda.again(key, when)
         self._queues.clear()
+        self._agenda.hurry(self._clock.steady_ms())
         self._wake.set()
 
     def _serve(self) -> None:

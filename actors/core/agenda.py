@@ -7,7 +7,7 @@ when storage is looked at again. So a deadline may come up twice; none is lost.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Generic, TypeVar
 
 RETRY_MS = 100
@@ -78,6 +78,13 @@ class Agenda(Generic[Key]):
         """Take it again, due as it was; this attempt does not count."""
         self._known[key] -= 1
         self._push(key, when)
+
+    def hurry(self, now: int) -> None:
+        """Try now what waits because it has failed: whoever did not answer may be somebody else by now."""
+        self._heap = [
+            (min(when, now) if self._known[key] else when, number, key) for when, number, key in self._heap
+        ]
+        heapify(self._heap)
 
     def _push(self, key: Key, when: int) -> None:
         self._count += 1

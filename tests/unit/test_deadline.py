@@ -200,3 +200,25 @@ class TestAgenda:
         agenda.take(0)
         agenda.again("a", 0)
         assert agenda.take(0) == [("a", 0)] and agenda.attempt("a") == 1
+
+
+class TestHurrying:
+    def test_what_has_failed_is_tried_at_once_and_nothing_else(self) -> None:
+        agenda: Agenda[str] = Agenda()
+        for key, when in (("failed", 1), ("waits", 60_000), ("asked", 2)):
+            agenda.put(key, when)
+        assert agenda.take(5) == [("failed", 1), ("asked", 2)]
+        assert agenda.failed("failed", 5, 1.0) > 100
+        agenda.hurry(10)
+        assert agenda.next_at == 10
+        assert agenda.take(10) == [("failed", 10)]
+        assert agenda.attempt("failed") == 2
+        assert agenda.next_at == 60_000
+
+    def test_what_is_due_stays_due(self) -> None:
+        agenda: Agenda[str] = Agenda()
+        agenda.put("a", 1)
+        agenda.take(1)
+        when = agenda.failed("a", 1, 0.0)
+        agenda.hurry(when + 50)
+        assert agenda.take(when + 50) == [("a", when)]

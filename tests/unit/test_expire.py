@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from asyncio import sleep
 from typing import Any
 
 from actors.core.policy import Policies
-from actors.inbox import TIMED_MAX
+from actors.inbox import TIMED_MAX, TIMED_REST_MAX_S
 from actors.messages import Operation, Status
 from storage.memory import MemoryStore
 from tests.support.loop import jumping, settle
@@ -103,6 +104,21 @@ class TestInactivity:
             assert looked_at() >= 3 * TIMED_MAX, "nor do they wait until nobody wants anything"
             await s.work()
             assert {s.link.answers[tag][1]["reset"] for tag in asked} == {True}
+
+    @jumping
+    async def test_a_disk_that_was_slow_for_once_does_not_make_the_others_late(self) -> None:
+        async with stage() as s:
+            names = [f"due{n:03}" for n in range(2 * TIMED_MAX)]
+            await s.call(*(operation("create", 0, name, policy=PERIOD) for name in names))
+            asked = s.send(*map(expire, names))
+            await settle()
+            s.clock.ms += 5_000
+            while asked[0] not in s.link.answers:
+                await s.thread.jobs.pop(0).finish()
+            assert s.thread.jobs == []
+            await sleep(TIMED_REST_MAX_S)
+            await s.work()
+            assert all(tag in s.link.answers for tag in asked)
 
     @jumping
     async def test_what_moves_before_its_turn_is_asked_of_the_new_owner(self) -> None:
