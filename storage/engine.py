@@ -59,7 +59,7 @@ class Database(Protocol):
         """Those of `operation_ids` that there are, once for each counter that has such an operation."""
         ...
 
-    def after(self, driver: Any, places: Sequence[tuple[int, int]]) -> list[tuple[Any, ...]]:
+    def operations_after(self, driver: Any, places: Sequence[tuple[int, int]]) -> list[tuple[Any, ...]]:
         """Operations of counters that come after a seq (counter id, seq), in order."""
         ...
 

@@ -129,7 +129,7 @@ JOIN member ON member.counter_id = wanted.id AND member.member = wanted.who
 
 SEEN = "SELECT operation_id FROM operation WHERE operation_id = ANY (%s::text[])"
 
-AFTER = f"""
+OPERATIONS_AFTER = f"""
 SELECT {", ".join(f"operation.{column}" for column in OPERATION_COLUMNS.split(", "))}
 FROM (SELECT unnest(%s::bigint[]), unnest(%s::bigint[])) AS place (id, seq)
 JOIN operation ON operation.counter_id = place.id AND operation.seq > place.seq
@@ -210,9 +210,9 @@ class Postgres:
         with self.transaction(driver, several=False):
             return driver.execute(SEEN, (texts(operation_ids),), prepare=True).fetchall()
 
-    def after(self, driver: psycopg.Connection[Any], places: Sequence[tuple[int, int]]) -> list[tuple[Any, ...]]:
+    def operations_after(self, driver: psycopg.Connection[Any], places: Sequence[tuple[int, int]]) -> list[tuple[Any, ...]]:
         with self.transaction(driver, several=False):
-            return driver.execute(AFTER, _arrays(places, (numbers, numbers)), prepare=True).fetchall()
+            return driver.execute(OPERATIONS_AFTER, _arrays(places, (numbers, numbers)), prepare=True).fetchall()
 
     def memberships(
         self, driver: psycopg.Connection[Any], keys: Sequence[tuple[int, str]]

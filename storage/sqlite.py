@@ -105,8 +105,8 @@ class Sqlite:
     def seen(self, driver: sqlite3.Connection, operation_ids: Sequence[str]) -> list[tuple[Any, ...]]:
         return statements.run(driver, statements.seen, [(id,) for id in operation_ids])
 
-    def after(self, driver: sqlite3.Connection, places: Sequence[tuple[int, int]]) -> list[tuple[Any, ...]]:
-        return statements.run(driver, statements.after, places)
+    def operations_after(self, driver: sqlite3.Connection, places: Sequence[tuple[int, int]]) -> list[tuple[Any, ...]]:
+        return statements.run(driver, statements.operations_after, places)
 
     def memberships(
         self, driver: sqlite3.Connection, keys: Sequence[tuple[int, str]]

@@ -94,7 +94,7 @@ def seen(rows: int) -> str:
 
 
 @cache
-def after(rows: int) -> str:
+def operations_after(rows: int) -> str:
     """Parameters of a row: counter id, seq. Returns the operations that come after it."""
     columns = ", ".join(f"operation.{column}" for column in OPERATION_COLUMNS.split(", "))
     return (

@@ -295,7 +295,7 @@ class SqlStore:
         # seq has no gaps, so the newest rows are those above the last one - limit: no sorting per counter.
         found: dict[int, list[OperationRecord]] = {}
         with self._reached():
-            for row in self._database.after(self._driver, [(id, seq - limit) for id, seq in ends]):
+            for row in self._database.operations_after(self._driver, [(id, seq - limit) for id, seq in ends]):
                 found.setdefault(row[0], []).append(OperationRecord(*row))
         return found
 

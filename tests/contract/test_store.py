@@ -171,6 +171,28 @@ class TestClaim:
         assert claimed(store, "Votes").id != claimed(store, "votes").id
 
 
+class TestFlushing:
+    """A claim may wait for the next commit to be flushed; what is acknowledged may not."""
+
+    def test_a_commit_is_flushed_after_a_claim_and_after_one_that_failed(self, sqlite: Sql) -> None:
+        store = sqlite.open()
+        [row] = store.claim(["votes"], 0)
+        assert self._flushes(store)
+        with pytest.raises(StorageUnavailable):
+            store.claim([None], 0)  # type: ignore[list-item]
+        assert self._flushes(store)
+        said: list[str] = []
+        store._driver.set_trace_callback(said.append)
+        store.commit(Commit([write(row, 1, 1)], [operation(row, 1)]))
+        store._driver.set_trace_callback(None)
+        assert not [each for each in said if "PRAGMA" in each]
+
+    @staticmethod
+    def _flushes(store: SqlStore) -> bool:
+        full = 2
+        return store._driver.execute("PRAGMA synchronous").fetchall() == [(full,)]
+
+
 class TestOneOwnerForEachEpoch:
     """Whoever claims at the same time as others: nobody ever shares an epoch, and none is skipped."""
 
