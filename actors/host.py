@@ -319,11 +319,9 @@ class Host:
             if version == self._placement.version:  # Else a newer table has come meanwhile, and may give them to us.
                 self._lose(prepared.refused)
             calls = self._send_on(calls, prepared.refused)
-        new = calls
-        if prepared is not None:
-            # Who has come meanwhile for a counter that is in memory does not wait for those that had to be loaded.
-            new = self._inbox.join(len(calls), self._ready)
-            calls = calls + new
+        # Who has come meanwhile for a counter that is in memory does not wait for those that had to be loaded.
+        new = calls if prepared is None else self._inbox.join(len(calls), self._ready)
+        calls = calls if prepared is None else calls + new
         new_ids = [operation.id for _, operation in new if operation.repeated]
         now, mirror = self._now(), self._mirror
         if mirror is not None:

@@ -210,7 +210,9 @@ class Postgres:
         with self.transaction(driver, several=False):
             return driver.execute(SEEN, (texts(operation_ids),), prepare=True).fetchall()
 
-    def operations_after(self, driver: psycopg.Connection[Any], places: Sequence[tuple[int, int]]) -> list[tuple[Any, ...]]:
+    def operations_after(
+        self, driver: psycopg.Connection[Any], places: Sequence[tuple[int, int]]
+    ) -> list[tuple[Any, ...]]:
         with self.transaction(driver, several=False):
             return driver.execute(OPERATIONS_AFTER, _arrays(places, (numbers, numbers)), prepare=True).fetchall()
 

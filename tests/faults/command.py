@@ -106,4 +106,5 @@ def quantile(values: list[float], q: float) -> float:
 
 
 def _exit(number: int, frame: object) -> None:
-    raise SystemExit(128 + number)
+    # Not by an exception from here: a loop that is in the middle of a callback would log it and go on.
+    signal.raise_signal(signal.SIGINT)
