@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Container, Coroutine, Iterable, Mapping, Sequence
-from heapq import nlargest
 from typing import Any, Protocol
 
 import msgspec
@@ -31,7 +30,9 @@ from actors.messages import Attending, Burst, Operate, Operation, Query, Status,
 from actors.mirrored import Standing
 from actors.placement import Placement
 from actors.queries import State
+from actors.residents import HIBERNATE_AFTER_S, RESIDENT_MAX, Residents
 from actors.round import Prepared, Repetition, Round, conclude, prepare
+from actors.stand_in import StandIn
 from actors.watchers import Watchers
 from storage.errors import StorageError
 from storage.records import CounterRecord
@@ -40,21 +41,12 @@ from storage.thread import StorageThread
 
 AUDIT_S = 5.0  # One query for all that is resident: 10 ms for 10,000 counters.
 TELL_AGAIN_S = 0.5
-STAND_IN_S = 0.15  # So often a host looks whether the timer has overlooked something,
-NOTHING_DUE_S = 0.5  # and so often when nothing is due within a second. It costs 0.1 ms.
-OVERLOOKED_MS = 150  # The timer is ten times as quick.
-OVERLOOKED_MAX = 500
 PLACED_MAX = 50  # Positions told in one turn of the loop: a gateway may ask for thousands, and operations would wait.
 PLAIN = frozenset({"increment", "decrement", "setValue", "reset"})  # They want nothing of storage but their commit.
 WARY_S = 1.0  # After an operation that came again: for so long every id is looked up first.
-TIMER_SILENT_S = 0.4  # One that has asked something since is there, and has much to do.
 INBOX_MAX = 20_000  # Operations waiting. Then links are not read until half of them are done.
 HEARTBEAT_S = 0.5  # Gateways give up on a silent host after three of them.
-HIBERNATE_AFTER_S = 10.0
-RESIDENT_MAX = 100_000  # Counters in memory: about 130 MB.
 STUCK_BEATS = 2  # Storage that works on one call for so many heartbeats may wait for somebody who is stopped.
-BUSY_OPS_PER_S = 10.0  # A counter with fewer is not worth a word to the supervisor,
-BUSIEST = 32  # and no more than so many are.
 
 log = logging.getLogger("counters.host")
 
@@ -96,8 +88,6 @@ class Host:
         mirror: Mirrors | None = None,
     ) -> None:
         self.id = id
-        self._hibernate_after = hibernate_after
-        self._max_resident = max_resident
         self._policies = policies or Policies()
         self._on_asleep = on_asleep
         self._on_newer = on_newer
@@ -111,12 +101,11 @@ class Host:
         self._arrived = asyncio.Event()
         self._rest = asyncio.Event()  # Nothing is left to do.
         self._early: list[tuple[Answerer, Operation]] = []  # Ours by a table that we have not seen yet.
-        self._activations: dict[str, Activation] = {}  # The longest idle first.
+        self._residents = Residents(hibernate_after, max_resident, tell_touched)
+        self._activations = self._residents.by_name
         self._members = Members()
         self._loading: frozenset[str] = frozenset()
-        self._busy: dict[str, Activation] = {}
-        self._timer_at = -TIMER_SILENT_S  # When the timer has asked something, monotonic.
-        self._touched: dict[str, int | None] | None = {} if tell_touched else None
+        self._stand_in = StandIn(id, self._clock, self._due, self.expire)
         self._mirror = mirror
         self._attendance = Attendance()
         self._watchers = Watchers()
@@ -188,7 +177,7 @@ class Host:
         Returns (tag, status, body) for each, in any order.
         """
         if operations and operations[0].type in TIMED:
-            self._timer_at = self._clock.monotonic()
+            self._stand_in.timer_asked()
         return await self._call(version, operations)
 
     async def _call(self, version: int, operations: Sequence[Operation]) -> list[tuple[int, int, bytes]]:
@@ -251,7 +240,7 @@ class Host:
         """Work until cancelled."""
         self._spawn(self._beat())
         self._spawn(self._audit())
-        self._spawn(self._stand_in())
+        self._spawn(self._stand_in.run())
         try:
             while True:
                 if not (self._inbox.ready or self._moved or self._sleepy):
@@ -268,7 +257,7 @@ class Host:
                 if self._inbox.rests and not rested:
                     rest = (self._clock.monotonic() - begun) * TIMED_REST
                     asyncio.get_running_loop().call_later(min(rest, TIMED_REST_MAX_S), self._rested)
-                if len(self._activations) > self._max_resident:
+                if self._residents.surplus > 0:
                     self._sleepy = True
         finally:
             for task in self._tasks:
@@ -369,7 +358,7 @@ class Host:
         for name in round.begun:  # No operation, so no event; but those who were there before have seen a 0.
             for link in self._watchers.of(name):
                 link.place(queries.snapshot(name, self._state(name)))
-        self._note(round.needed)
+        self._residents.touch(round.needed, self._clock.monotonic())
         self._again(round.deferred)
 
     def _again(self, calls: Iterable[Call]) -> None:
@@ -381,18 +370,6 @@ class Host:
             else:
                 answerer.answer(operation.tag, Status.MOVED, b"")
         self._inbox.again(mine)
-
-    def _note(self, names: list[str]) -> None:
-        """These were needed just now: they will be the last to sleep."""
-        now, activations = self._clock.monotonic(), self._activations
-        for name in names:
-            activation = activations.pop(name, None)
-            if activation is not None:
-                activations[name] = activation
-                if self._touched is not None and activation.counter.policy.reset_after is not None:
-                    self._touched[name] = activation.due_at
-                if activation.touch(now) >= BUSY_OPS_PER_S:
-                    self._busy[name] = activation
 
     def _send_on(self, calls: list[Call], refused: frozenset[str]) -> list[Call]:
         """These are somebody else's by a newer table than ours. Returns the other calls."""
@@ -504,65 +481,23 @@ class Host:
             except StorageError as error:
                 log.warning("action=audit_failed host=%s error=%s", self.id, error)
 
-    async def _stand_in(self) -> None:
-        """Do what the timer should have done about our counters, while it is away or stopped.
-
-        Asking twice does no harm, and Ray takes seconds to start it again.
-        """
-        wait = NOTHING_DUE_S
-        while True:
-            await asyncio.sleep(wait)
-            if self._clock.monotonic() < self._timer_at + TIMER_SILENT_S:
-                wait = STAND_IN_S
-                continue
-            now, ahead = self._now(), round(NOTHING_DUE_S * 2000)
-            try:
-                rows = await self._storage.call(
-                    self._store.due, now.steady + ahead, now.wall + ahead, OVERLOOKED_MAX
-                )
-            except StorageError as error:
-                log.warning("action=stand_in_failed host=%s error=%s", self.id, error)
-                continue
-            overlooked = [row.name for row in rows if _overlooked(row, now)]
-            if overlooked:
-                await self.expire(dict.fromkeys(overlooked))
-            wait = STAND_IN_S if rows else NOTHING_DUE_S
+    async def _due(self, steady: int, wall: int, limit: int) -> list[CounterRecord]:
+        return await self._storage.call(self._store.due, steady, wall, limit)
 
     def _release(self) -> None:
-        """Let go of the counters that leave. Between rounds, because a round relies on what it has loaded."""
+        """Let go of the counters that leave."""
         self._moved = False
-        leaving = []
-        for name, activation in self._activations.items():
-            if activation.state is Life.ACTIVE and not self._owns(name):  # Loaded since the table came.
-                activation.on(Event.MOVED)
-            if activation.state is not Life.ACTIVE:
-                leaving.append(name)
-        for name in leaving:
-            self._drop(name)
+        left = self._residents.release(self._owns)
         # Watchers of the others have been told of the new owner by the same table.
         self._watchers.keep(lambda name: self._placement.keeper(name) == self.id)
-        if leaving:
-            log.info("action=release host=%s counters=%d version=%d", self.id, len(leaving), self._placement.version)
+        if left:
+            log.info("action=release host=%s counters=%d version=%d", self.id, left, self._placement.version)
 
     def _hibernate(self) -> None:
-        """Let those sleep that have been idle for long, and the longest idle of too many. Between rounds, as above."""
         self._sleepy = False
-        idle_since = self._clock.monotonic() - self._hibernate_after
-        surplus = len(self._activations) - self._max_resident
-        asleep: list[str] = []
-        for name, activation in self._activations.items():
-            if activation.touched_at > idle_since and len(asleep) >= surplus:
-                break
-            activation.on(Event.IDLE)
-            asleep.append(name)
-        for name in asleep:
-            self._drop(name)
+        for name in self._residents.hibernate(self._clock.monotonic()):
             if self._on_asleep is not None:
                 self._on_asleep(name)
-
-    def _drop(self, name: str) -> None:
-        self._busy.pop(name, None)
-        self._activations.pop(name).on(Event.RELEASE)
 
     def _now(self) -> Moment:
         return Moment(self._clock.steady_ms(), self._clock.now_ms())
@@ -580,17 +515,11 @@ class Host:
 
     def activity(self) -> list[tuple[str, float]]:
         """The busiest counters and their operations a second; empty when there is nothing to speak of."""
-        now = self._clock.monotonic()
-        rates = [(name, activation.ops_per_s(now)) for name, activation in self._busy.items()]
-        for name, rate in rates:
-            if rate < BUSY_OPS_PER_S or name not in self._activations:
-                del self._busy[name]
-        return nlargest(BUSIEST, (each for each in rates if each[0] in self._busy), key=lambda each: each[1])
+        return self._residents.activity(self._clock.monotonic())
 
     def touched(self) -> dict[str, int | None]:
         """Counters that may reset themselves and were used since the last time, with the steady time of that."""
-        touched, self._touched = self._touched or {}, {}
-        return touched
+        return self._residents.touched()
 
     async def expire(self, names: Iterable[str]) -> None:
         """See whether those of `names` that are ours and exist are to be reset."""
@@ -744,14 +673,6 @@ class _Door:
         self._received.append((tag, status, body))
         if len(self._received) == self._expected and not self.answers.done():
             self.answers.set_result(self._received)
-
-
-def _overlooked(row: CounterRecord, now: Moment) -> bool:
-    """Whether the timer should have asked about this counter already."""
-    due_at, tick_at = row.due_at, row.tick_at
-    return (due_at is not None and due_at <= now.steady - OVERLOOKED_MS) or (
-        tick_at is not None and tick_at <= now.wall - OVERLOOKED_MS
-    )
 
 
 def _missed(store: Store, behind: Sequence[tuple[State, str, int]]) -> list[Any]:

@@ -76,8 +76,8 @@ MUTATIONS = (
     ),
     Mutation(
         "a counter that moved is kept",
-        "actors/host.py",
-        "        for name in leaving:\n            self._drop(name)",
+        "actors/residents.py",
+        "        self._drop(leaving)",
         "        leaving.clear()",
     ),
     Mutation(

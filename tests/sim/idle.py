@@ -25,6 +25,7 @@ from time import perf_counter
 import pytest
 
 from actors import host as host_module
+from actors import stand_in as stand_in_module
 from actors.core.policy import Policies
 from actors.errors import Unavailable
 from actors.host import Host
@@ -396,8 +397,9 @@ def played(seed: int, trace: bool = False) -> tuple[list[str], list[str]]:
         with pytest.MonkeyPatch.context() as patch:
             plan = Plan(seed)
             unit = plan.unit
-            patch.setattr(host_module, "STAND_IN_S", host_module.STAND_IN_S * unit)
-            patch.setattr(host_module, "NOTHING_DUE_S", host_module.NOTHING_DUE_S * unit if plan.standing_in else 1e12)
+            patch.setattr(stand_in_module, "STAND_IN_S", stand_in_module.STAND_IN_S * unit)
+            nothing_due = stand_in_module.NOTHING_DUE_S * unit if plan.standing_in else 1e12
+            patch.setattr(stand_in_module, "NOTHING_DUE_S", nothing_due)
             patch.setattr(host_module, "HEARTBEAT_S", host_module.HEARTBEAT_S * unit)
             patch.setattr(host_module, "AUDIT_S", host_module.AUDIT_S * unit)
             world = World(seed, trace)
