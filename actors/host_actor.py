@@ -29,6 +29,7 @@ from storage.store import SqlStore, open_store
 if TYPE_CHECKING:
     from actors.mirror import Mirror
 
+GIVES_WAY = 10  # Niceness that a dedicated host adds: where cores are scarce, the many go before the hottest.
 OPEN_AGAIN_S = 1.0
 ACTIVITY_S = 1.0
 TELL_AGAIN_S = 0.2
@@ -42,6 +43,8 @@ class HostActor:
 
     async def __init__(self, id: str, dedicated: str | None, settings: ActorSettings) -> None:  # type: ignore[misc]
         logs.to_file(settings.log_file)
+        if dedicated is not None and not settings.dedicate_all:
+            os.nice(GIVES_WAY)  # This thread's, and that of those which it starts.
         incarnation = uuid4().hex
         loop = asyncio.get_running_loop()
         self._directory = RayDirectory()

@@ -38,6 +38,11 @@ def up(service: Service, after: int = 0) -> list[str]:
     return re.findall(r"action=host_up host=(\S+)", service.log.read_text(errors="replace")[after:])
 
 
+def niceness(pid: int) -> int:
+    """Of the thread that has most."""
+    return max(os.getpriority(os.PRIO_PROCESS, int(thread)) for thread in os.listdir(f"/proc/{pid}/task"))
+
+
 async def under_load(
     service: Service, names: list[str], act: Callable[[Ledger], Awaitable[None]]
 ) -> list[str]:
@@ -71,6 +76,18 @@ def test_the_hottest_move_to_hosts_of_their_own_and_those_end_when_it_is_over() 
         assert asyncio.run(under_load(service, names, wait)) == []
         wait_for("only the shared host is left", lambda: list(service.actors("host")) == ["host:0"], 60)
         assert service.call("increment", {"name": "hot-a"})["metadata"]["operationCount"] > 1
+        assert service.stop() == 0
+
+
+def test_a_host_of_its_own_gives_way_to_those_that_many_share() -> None:
+    with Service(hosts=1, gateways=1, dedicated=1, dedicated_from=20).start() as service:
+
+        async def wait(_: Ledger) -> None:
+            await asyncio.to_thread(service.wait_for_line, "action=host_up host=counter:hot ")
+
+        assert asyncio.run(under_load(service, ["hot"], wait)) == []
+        hosts = service.actors("host")
+        assert niceness(hosts["counter:hot"]) > niceness(hosts["host:0"]) == os.getpriority(os.PRIO_PROCESS, 0)
         assert service.stop() == 0
 
 
