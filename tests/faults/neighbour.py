@@ -4,7 +4,7 @@
     python -m tests.faults.neighbour --apart 3
     python -m tests.faults.neighbour --dedicated 0
 
-The p99 of the others without it, and then with it, in turns; the figures are medians. Its clients are another process,
+The latency of the others without it, and then with it, in turns; the figures are medians. Its clients are another process,
 so that what is measured is not this one's work. With `--dedicated 0` it shares a host with the others.
 
 With `--apart` the same is done to a counter of another service on this machine: what a busy neighbour costs that shares
@@ -17,7 +17,9 @@ import asyncio
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from loadtests.verdict import Verdict
 from tests.faults.command import Command, quantile
@@ -48,11 +50,18 @@ class Sizes:
 QUICK = Sizes(rounds=1, seconds=0.5, counters=50, rate=100, clients=4, dedicated=0)
 
 
+class Latency(NamedTuple):
+    """Of the lukewarm ones, in seconds."""
+
+    p50: float
+    p99: float
+
+
 @dataclass
 class Heat:
     """One time with the hot counter."""
 
-    p99: float  # Of the others, in seconds.
+    others: Latency
     tally: Tally
     seconds: float
 
@@ -61,10 +70,10 @@ async def run(service: Service, sizes: Sizes, verdict: Verdict) -> None:
     """See the module."""
     crowd = Crowd(service, "lukewarm", sizes.counters, sizes.rate)
     await crowd.start(sizes.counters)
-    without: list[float] = []
+    without: list[Latency] = []
     heats: list[Heat] = []
     for round in range(sizes.rounds):
-        without.append(await _p99(crowd, sizes.seconds))
+        without.append(await _latency(crowd, sizes.seconds))
         heats.append(await _beside(service, crowd, sizes, f"hot{round}"))
     apart = await _apart(crowd, sizes) if sizes.apart else []
     await crowd.judge(verdict)
@@ -75,13 +84,15 @@ async def run(service: Service, sizes: Sizes, verdict: Verdict) -> None:
     verdict.require("its value", told <= value <= told + failed, f"{value:,} of {told:,}")
     speed = statistics.median(heat.tally.acknowledged / heat.seconds for heat in heats)
     verdict.figure("operations a second on it", speed)
-    alone, beside = statistics.median(without), statistics.median(heat.p99 for heat in heats)
-    verdict.figure("p99 of the others without it", 1000 * alone, "ms")
-    verdict.figure("p99 of the others beside it", 1000 * beside, "ms")
+    alone, beside = _median(without), _median([heat.others for heat in heats])
+    verdict.figure("p50 of the others without it", 1000 * alone.p50, "ms")
+    verdict.figure("p50 of the others beside it", 1000 * beside.p50, "ms")
+    verdict.figure("p99 of the others without it", 1000 * alone.p99, "ms")
+    verdict.figure("p99 of the others beside it", 1000 * beside.p99, "ms")
     if apart:
-        verdict.figure("p99 of the others beside one of another service", 1000 * statistics.median(apart), "ms")
-        verdict.figure("times as long beside that", statistics.median(apart) / alone)
-    verdict.at_most("times as long", beside / alone, RATIO_BAR, timed=True)
+        verdict.figure("p99 of the others beside one of another service", 1000 * _median(apart).p99, "ms")
+        verdict.figure("times as long beside that", _median(apart).p99 / alone.p99)
+    verdict.at_most("times as long", beside.p99 / alone.p99, RATIO_BAR, timed=True)
 
 
 async def _beside(service: Service, crowd: Crowd, sizes: Sizes, key: str) -> Heat:
@@ -91,35 +102,40 @@ async def _beside(service: Service, crowd: Crowd, sizes: Sizes, key: str) -> Hea
         if sizes.dedicated:
             await asyncio.to_thread(wait_for, f"{HOT} has a host of its own", lambda: _alone(service), DEDICATED_S)
             await asyncio.sleep(SETTLED_S)
-        p99 = await _p99(crowd, sizes.seconds)
+        others = await _latency(crowd, sizes.seconds)
     finally:
         tally = await flood.stop()
-    return Heat(p99, tally, time.monotonic() - began)
+    return Heat(others, tally, time.monotonic() - began)
 
 
-async def _apart(crowd: Crowd, sizes: Sizes) -> list[float]:
-    """The p99 of the others while the same flood goes to another service."""
-    p99s = []
+async def _apart(crowd: Crowd, sizes: Sizes) -> list[Latency]:
+    """That of the others while the same flood goes to another service."""
+    measured = []
     with Service(hosts=1, gateways=1, dedicated=0) as other:
         await asyncio.to_thread(other.start)
         for round in range(sizes.apart):
             flood = await Flood.start(other.port, HOT, f"apart{round}", sizes.clients)
             try:
                 await asyncio.sleep(SETTLED_S)
-                p99s.append(await _p99(crowd, sizes.seconds))
+                measured.append(await _latency(crowd, sizes.seconds))
             finally:
                 await flood.stop()
-    return p99s
+    return measured
 
 
 def _alone(service: Service) -> bool:
     return any(each["name"] == HOT and each["dedicated"] for each in service.awake())
 
 
-async def _p99(crowd: Crowd, seconds: float) -> float:
+async def _latency(crowd: Crowd, seconds: float) -> Latency:
     first = len(crowd.ledger.acknowledged)
     await asyncio.sleep(seconds)
-    return quantile(crowd.latencies(first), 0.99)
+    latencies = crowd.latencies(first)
+    return Latency(quantile(latencies, 0.5), quantile(latencies, 0.99))
+
+
+def _median(measured: Sequence[Latency]) -> Latency:
+    return Latency(*(statistics.median(column) for column in zip(*measured, strict=True)))
 
 
 COMMAND = Command(
