@@ -4,8 +4,8 @@
     python -m tests.faults.neighbour --apart 3
     python -m tests.faults.neighbour --dedicated 0
 
-The latency of the others without it, and then with it, in turns; the figures are medians. Its clients are another process,
-so that what is measured is not this one's work. With `--dedicated 0` it shares a host with the others.
+The latency of the others without it, and then with it, in turns; the figures are medians. Its clients are another
+process, so that what is measured is not this one's work. With `--dedicated 0` it shares a host with the others.
 
 With `--apart` the same is done to a counter of another service on this machine: what a busy neighbour costs that shares
 nothing but cores and a disk. No way of placing counters makes that any less.
