@@ -41,6 +41,7 @@ log = logging.getLogger("counters.host")
 class HostActor:
     """A `Host` in a process of its own."""
 
+    @logs.failing(log)
     async def __init__(self, id: str, dedicated: str | None, settings: ActorSettings) -> None:  # type: ignore[misc]
         logs.to_file(settings.log_file)
         if dedicated is not None and not settings.dedicate_all:

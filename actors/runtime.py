@@ -99,6 +99,7 @@ class RayProcesses:
 class SupervisorActor:
     """A `Supervisor` whose hosts run on Ray."""
 
+    @logs.failing(log)
     async def __init__(self, settings: ActorSettings) -> None:  # type: ignore[misc]
         logs.to_file(settings.log_file)
         self._settings = settings

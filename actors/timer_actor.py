@@ -50,6 +50,7 @@ class RayOwners(RayDirectory):
 class TimerActor:
     """A `Timer` in a process of its own."""
 
+    @logs.failing(log)
     async def __init__(self, settings: ActorSettings) -> None:  # type: ignore[misc]
         logs.to_file(settings.log_file)
         loop = asyncio.get_running_loop()

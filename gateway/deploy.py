@@ -35,6 +35,7 @@ log = logging.getLogger("counters.gateway")
 class GatewayActor:
     """One gateway process."""
 
+    @logs.failing(log)
     async def __init__(self, name: str, settings: Settings, actors: ActorSettings) -> None:  # type: ignore[misc]
         logs.to_file(actors.log_file)
         loop = asyncio.get_running_loop()

@@ -83,6 +83,7 @@ def serve(settings: Settings) -> int:
         stop.check()
         _silence(data / "logs" / "ray.log")
         with tempfile.TemporaryDirectory(prefix="counters-") as run_dir:
+            _listen_once(Path(run_dir))
             actors = ActorSettings(
                 database=settings.database_url,
                 run_dir=run_dir,
@@ -109,6 +110,17 @@ def serve(settings: Settings) -> int:
         print("stopped while starting", file=terminal)
         return 130
     return 0
+
+
+def _listen_once(directory: Path) -> None:
+    """See that hosts can have their sockets there: 107 bytes are the most that the path of one may have."""
+    path = directory / f"{'0' * 16}.sock"
+    try:
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.bind(str(path))
+        path.unlink()
+    except OSError as error:
+        raise CannotStart(f"no sockets in {directory}: {error.strerror or error}; choose another TMPDIR") from error
 
 
 def _prepare(settings: Settings) -> Path:

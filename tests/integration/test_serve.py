@@ -55,6 +55,17 @@ def test_what_cannot_work_is_said_before_anything_is_started(
     assert named in run.stderr
 
 
+def test_a_path_that_is_too_long_for_sockets_is_one_clear_line(tmp_path: Path) -> None:
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    port = str(free_port())
+    run = run_command("serve", "--port", port, "--data-dir", tmp_path / "data", TMPDIR=str(long))
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr.count("\n") == 1, run.stderr
+    assert str(long) in run.stderr
+    assert "TMPDIR" in run.stderr
+
+
 def test_no_ray_at_the_address_is_one_clear_line(tmp_path: Path) -> None:
     address = f"127.0.0.1:{free_port()}"
     port = str(free_port())
