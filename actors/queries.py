@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from actors import encoding, upcoming
-from actors.activation import Shown, idle_since, item, policy_of, show
+from actors.activation import Shown, idle_since, item, policy_of, read_policy, show
 from actors.clock import iso
 from actors.core.deadline import Moment, resets_at
 from actors.core.policy import DEFAULT, Policies, Policy
@@ -179,6 +179,7 @@ def _page(store: Store, query: Query) -> bytes:
             "createdAt": iso(row.created_at or 0),
             "updatedAt": iso(row.updated_at or 0),
             "createdBy": row.created_by,
+            "likes": row.policy is not None and bool(read_policy(row.policy).get("likes")),
         }
         for row in rows
     ]

@@ -116,7 +116,12 @@ class Pages:
         name, value = (counter["name"], _number(counter["value"])) if counter else ("", "–")
         changed, href = (counter["updatedAt"], f"/c/{name}") if counter else ("", "")
         return self._templates["row"].substitute(
-            name=escape(name), href=escape(href), value=value, changed=escape(changed), size=_size(value)
+            name=escape(name),
+            href=escape(href),
+            value=value,
+            changed=escape(changed),
+            size=_size(value),
+            likes=" data-likes" if counter and counter["likes"] else "",
         )
 
     def _page(

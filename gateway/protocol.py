@@ -254,6 +254,7 @@ class Listed(msgspec.Struct):
     createdAt: str
     updatedAt: str
     createdBy: str | None
+    likes: bool  # It counts its members: nothing but a like or a reset changes it.
 
 
 class Page(msgspec.Struct, omit_defaults=True):

@@ -153,6 +153,21 @@ def test_everything_by_keyboard(tabs: Tabs, name: str) -> None:
     expect(page.locator(".skip")).to_be_focused()
 
 
+def test_the_list_offers_nothing_that_likes_would_refuse(tabs: Tabs, service: Service, name: str) -> None:
+    service.call("increment", {"name": f"{name}-a"})
+    service.call("like.add", {"name": f"{name}-b", "member": "ann"})
+    page = tabs.open(f"/?q={name}")
+    service.call("like.add", {"name": f"{name}-c", "member": "ann"})
+    page.locator("#q").fill(f"{name}-")  # Asks again.
+    expect(page.locator(".row .value")).to_have_text(["1", "1", "1"])
+    expect(page.locator(".row .plus:visible")).to_have_count(1)
+    page.locator(f".row[data-name='{name}-b'] a").focus()
+    page.keyboard.press("+")
+    page.locator(f".row[data-name='{name}-a'] .plus").click()
+    expect(page.locator(".row .value")).to_have_text(["2", "1", "1"])
+    expect(page.locator("#problem")).to_be_empty()
+
+
 def test_the_list_is_live_and_can_be_searched(tabs: Tabs, service: Service, name: str) -> None:
     for suffix in "abc":
         service.call("setValue", {"name": f"{name}-{suffix}", "value": 5})

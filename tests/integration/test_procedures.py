@@ -135,12 +135,16 @@ def test_listing_by_prefix_and_page(call: Call, counter: str) -> None:
     listed = call("listAll", prefix=counter)
     assert [each["name"] for each in listed["counters"]] == names
     assert listed["count"] == 5
-    assert listed["counters"][0].keys() == {"name", "value", "createdAt", "updatedAt", "createdBy"}
+    assert listed["counters"][0].keys() == {"name", "value", "createdAt", "updatedAt", "createdBy", "likes"}
+    assert not any(each["likes"] for each in listed["counters"])
 
     first = call("listAll", prefix=counter, limit=3)
     second = call("listAll", prefix=counter, limit=3, cursor=first["cursor"])
     assert [each["name"] for page in (first, second) for each in page["counters"]] == names
     assert "cursor" not in second
+
+    call("create", name=f"{counter}.likes", policy={"likes": True})
+    assert [each["likes"] for each in call("listAll", prefix=f"{counter}.likes")["counters"]] == [True]
 
 
 def test_a_policy_rejects_or_clamps(call: Call, counter: str) -> None:

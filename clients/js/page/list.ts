@@ -15,6 +15,7 @@ interface Listed {
   name: string;
   value: number;
   updatedAt: string;
+  likes: boolean;
 }
 
 interface Page {
@@ -69,6 +70,7 @@ class Row {
   }
 
   private change(by: 1 | -1): void {
+    if (this.element.hasAttribute("data-likes")) return; // Likes have members, and those are made elsewhere.
     void attempt(byId("problem"), () => (by > 0 ? counters.increment(this.name) : counters.decrement(this.name)));
   }
 
@@ -118,6 +120,7 @@ export function startList(): void {
     listed.forEach((each, index) => {
       if (!rows.has(each.name)) rows.set(each.name, newRow(each));
       const { element } = rows.get(each.name)!;
+      element.toggleAttribute("data-likes", each.likes);
       if (list.children[index] !== element) list.insertBefore(element, list.children[index] ?? null);
     });
     byId("more").hidden = !more;

@@ -148,6 +148,7 @@ class Listed(Record, frozen=True):
     created_at: datetime
     updated_at: datetime
     created_by: str | None = None
+    likes: bool = False  # It counts its members: only likes and resets change it.
 
 
 class Page(Record, frozen=True):
