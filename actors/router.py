@@ -329,18 +329,18 @@ class Router:
                     call.lane = lane
                     live.append(operation)
             if live:
+                end.send(Operate(self._placement.version, live))
                 if not lane.under_way:
                     lane.pressure.begun(self._loop.time())
                 lane.under_way += len(live)
-                end.send(Operate(self._placement.version, live))
         if lane.queries:
             queries, lane.queries = lane.queries, []
             for query in queries:
                 call = pending.get(query.tag)
                 if call is not None:
+                    end.send(query)
                     call.lane = lane
                     lane.under_way += 1
-                    end.send(query)
 
     # From the hosts
 

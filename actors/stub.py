@@ -33,8 +33,8 @@ def operation(name: str, type: str, amount: int, id: str | None) -> Operation:
         reason = f"an integer from {least} to {VALUE_MAX}"
         raise Refused("COUNTER_VALIDATION_ERROR", f"amount: {reason}", {"field": "amount", "reason": reason})
     chosen = id is not None
-    if id is not None and "\0" in id:
-        reason = "no NUL characters"  # Postgres cannot keep them.
+    if id is not None and not _storable(id):
+        reason = "no NUL characters and no lone surrogates"
         raise Refused("COUNTER_VALIDATION_ERROR", f"id: {reason}", {"field": "id", "reason": reason})
     return Operation(
         tag=0,
@@ -46,6 +46,14 @@ def operation(name: str, type: str, amount: int, id: str | None) -> Operation:
         reason="manual" if type == "reset" else None,
         source="ray",
     )
+
+
+def _storable(text: str) -> bool:
+    """Whether a database can keep it: Postgres no NUL, none what UTF-8 cannot say, such as `os.listdir` may bring."""
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        return False
 
 
 def value_of(status: int, body: bytes) -> int:

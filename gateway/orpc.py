@@ -41,9 +41,11 @@ def unwrap(body: bytes) -> bytes:
         value = msgspec.json.decode(envelope.json)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise complaint(error) from error
-    for kind, *path in envelope.meta:
-        if kind == BIGINT:
-            value = _with_integer(value, path)
+    for each in envelope.meta:
+        if not each:
+            raise invalid("meta", "an entry says nothing")
+        if each[0] == BIGINT:
+            value = _with_integer(value, each[1:])
     return msgspec.json.encode(value)
 
 

@@ -14,7 +14,7 @@ from actors.core.policy import VALUE_MAX
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 Value = Annotated[int, Meta(ge=-VALUE_MAX, le=VALUE_MAX)]
-Seconds = Annotated[int | str, Meta(description="seconds, or 90s, 20m, 12h, 7d")]
+Seconds = Annotated[Value | str, Meta(description="seconds, or 90s, 20m, 12h, 7d")]
 Schedule = Annotated[str, Meta(max_length=200, examples=["0 0 * * * Europe/Berlin"])]
 
 

@@ -105,7 +105,7 @@ _ALL = (
     ),
     _procedure(
         "getValueAt", wire.GetValueAt, wire.ValueAt, "The value at a time in the past",
-        lambda i, id: Query(0, "valueAt", [i.name], before=round(i.at.timestamp() * 1000)), _KEPT,
+        lambda i, id: Query(0, "valueAt", [i.name], before=wire.moment(i.at)), _KEPT,
     ),
     _procedure(
         "getSessions", wire.GetSessions, wire.Attendance, "Who is connected to a counter",

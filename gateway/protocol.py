@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -507,6 +507,10 @@ Operate = (
 )
 ClientMessage = Ping | Filter | Subscribe | Unsubscribe | SetAttachment | Operate
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_MS = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
+_LAST_MS = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
+
 _decode_message = msgspec.json.Decoder(ClientMessage).decode
 
 
@@ -547,6 +551,14 @@ def complaint(error: Exception) -> Problem:
         }  # fmt: skip
         reason = next((rule for mark, rule in rules.items() if mark in reason), NAME_RULE)
     return invalid(field or "body", reason[0].lower() + reason[1:])
+
+
+def moment(at: datetime) -> int:
+    """Milliseconds since 1970 UTC. Raises Problem for one that UTC has no year for."""
+    ms = (at - _EPOCH) // timedelta(milliseconds=1)
+    if not _FIRST_MS <= ms <= _LAST_MS:
+        raise invalid("at", "the year must be from 1 to 9999 in UTC")
+    return ms
 
 
 def alarm(wish: SetAlarm) -> dict[str, int | str | None]:

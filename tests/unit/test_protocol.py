@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from actors.core import name as names
 from actors.core.policy import VALUE_MAX
 from actors.messages import Operation, Query
+from gateway import orpc
 from gateway import protocol as wire
 from gateway.errors import OUTSIDE, ROWS, Problem, refused
 from gateway.procedures import PROCEDURES, Command
@@ -422,6 +423,37 @@ class TestErrors:
         assert (frame["type"], frame["code"], frame["id"]) == ("error", code, "c1")
         assert frame.get("retryable", False) == row.retryable
         assert "id" not in json.loads(problem.frame())
+
+    @pytest.mark.parametrize("too_much", [2**53, 10**23, -(10**23)])
+    def test_no_number_is_too_large_for_the_link(self, too_much: int) -> None:
+        """One that could not be written would take with it what others sent in the same moment."""
+        later = LEAST["counter.setAlarm"]
+        assert wrong("counter.setAlarm", later | {"every": too_much}) == "every"
+        for field in ("reset_after", "history_max_age", "history_limit", "minimum", "initial"):
+            for procedure in ("counter.create", "counter.configure"):
+                assert wrong(procedure, {"name": "a", "policy": {field: too_much}}) == f"policy.{field}"
+
+    @pytest.mark.parametrize("at", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+    def test_a_time_that_utc_has_no_year_for(self, at: str) -> None:
+        assert wrong("counter.getValueAt", {"name": "a", "at": at}) == "at"
+
+    @pytest.mark.parametrize(
+        ("at", "ms"),
+        [
+            ("0001-01-01T00:00:00Z", -62_135_596_800_000),
+            ("9999-12-31T23:59:59.999999Z", 253_402_300_799_999),
+            ("2025-01-15T12:00:00.123Z", 1_736_942_400_123),
+        ],
+    )
+    def test_times_are_milliseconds(self, at: str, ms: int) -> None:
+        built = build("counter.getValueAt", {"name": "a", "at": at})
+        assert isinstance(built, Query) and built.before == ms
+
+    @pytest.mark.parametrize("meta", ["[[]]", '[[],[0,"value"]]'])
+    def test_an_envelope_that_says_nothing(self, meta: str) -> None:
+        with pytest.raises(Problem) as caught:
+            orpc.unwrap(b'{"json":{"name":"a","value":"1"},"meta":%b}' % meta.encode())
+        assert blamed(caught.value) == "meta"
 
     def test_what_a_host_refused_keeps_its_words(self) -> None:
         body = b'{"code":"LIMIT_REACHED","message":"full","data":{"field":"amount","reason":"full"}}'

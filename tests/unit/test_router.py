@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from unittest.mock import patch
 
 import pytest
 
@@ -98,6 +99,15 @@ class TestOperations:
                 w.hosts["b"].answer(arrived, Status.OK, b"body")
             await settle()
             assert w.answers == {id: (Status.OK, b"body")}
+
+    @jumping
+    async def test_what_was_not_sent_is_not_under_way(self) -> None:
+        async with world("a") as w:
+            with patch.object(w.router._lanes["a"].end, "send", side_effect=OverflowError):  # A bug of ours.
+                w.router.submit(operation(id="x"), lambda status, body: w.take("x", status, body))
+                with pytest.raises(OverflowError):
+                    w.router._flush()
+            assert w.router._lanes["a"].under_way == 0
 
     @jumping
     async def test_a_refusal_is_an_answer(self) -> None:
