@@ -24,7 +24,7 @@ from actors.core import alarm
 from actors.core.counter import ANOTHER_OPERATION, Change, Refusal
 from actors.core.deadline import Deadlines, Moment, verdict
 from actors.core.lifecycle import Event
-from actors.core.likes import ADD, NOT_LIKES, TOGGLE, TYPES, LikeCounter, Unchanged, counter_of
+from actors.core.likes import ADD, NOT_LIKES, TOGGLE, TYPES, LikeCounter, Unchanged, answered, counter_of
 from actors.core.policy import FIELDS, Policies, complaint
 from actors.inbox import Answerer, Call
 from actors.members import Members
@@ -269,6 +269,9 @@ class Round:
         assert there is not None, "the host has asked"
         counter = activation.counter
         if not isinstance(counter, LikeCounter):
+            done = answered(counter, operation.type, member, operation.id)
+            if done is not None:
+                return done
             if self._exists(activation) and (counter.seq or counter.value):
                 return NOT_LIKES
             if operation.type not in (TOGGLE, ADD):
@@ -381,16 +384,17 @@ class Round:
 
     def _set_alarm(self, activation: Activation, operation: Operation) -> Refusal | bytes:
         wish: dict[str, Any] = operation.alarm or {}
-        key = blake2b(operation.id.encode(), digest_size=12).hexdigest()
-        id, when = wish.get("id") or key, alarm.When(wish.get("at"), wish.get("every"))
+        mark = blake2b(f"{activation.id} {operation.id}".encode(), digest_size=12).hexdigest()
+        id, when = wish.get("id") or mark, alarm.When(wish.get("at"), wish.get("every"))
         alarms = self._alarms[activation.id]
-        if id not in alarms or alarms[id].key != key:  # Else it is a repetition.
+        if id not in alarms or not alarms[id].key.startswith(mark):  # Else it is a repetition.
             wrong = alarm.complaint(when, self._at)
             if wrong is not None:
                 return Refusal("COUNTER_VALIDATION_ERROR", wrong[1], wrong[0])
             if id not in alarms and len(alarms) >= alarm.ALARMS_MAX:
                 return Refusal("LIMIT_REACHED", f"a counter has at most {alarm.ALARMS_MAX} alarms")
             due_at = None if when.every is None else self._now.steady + when.every
+            key = f"{mark}{self._now.steady:x}"  # Its runs must not be taken for those of one that was set before.
             alarms[id] = AlarmRecord(activation.id, id, key, wish["type"], wish["amount"], *when, due_at)
             self._set.append(alarms[id])
             self._moved[activation.name] = activation
@@ -552,12 +556,16 @@ class Round:
     def _encode_repeat(self, activation: Activation, operation: Operation, change: Change) -> bytes:
         """The answer that the operation had the first time, from its row and the ones before it."""
         rows = self._repeats[operation.name, operation.id]
-        at = iso(change.at).encode()
-        name, id, created_at = activation.name.encode(), rows[0].counter_id, activation.created_at
-        if id != activation.id:
-            created_at = iso(rows[-1].at).encode()  # Of an earlier life; the oldest that is looked at.
-        metadata = encoding.metadata(id, name, change.value, created_at, at, change.seq)
+        at, name = iso(change.at).encode(), activation.name.encode()
+        metadata = encoding.metadata(*self._life(activation, change, name), at, change.seq)
         return encoding.result(name, change.value, change.previous_value, metadata, map(item, rows), at)
+
+    def _life(self, activation: Activation, change: Change, name: bytes) -> tuple[int, bytes, int, bytes]:
+        """Id, name, value and time of creation of the counter that a change was made to, perhaps in an earlier life."""
+        rows = self._repeats.get((activation.name, change.operation_id))
+        if not rows or rows[0].counter_id == activation.id:
+            return activation.id, name, change.value, activation.created_at
+        return rows[0].counter_id, name, change.value, iso(rows[-1].at).encode()  # The oldest that is looked at.
 
     def _encode_brief(self, activation: Activation, type: str, change: Change) -> bytes:
         """What is answered to operations whose answer is not enriched."""
@@ -566,7 +574,7 @@ class Round:
         if type == "expire":
             return encoding.expired(True, change.value)
         at, name = iso(change.at).encode(), activation.name.encode()
-        metadata = encoding.metadata(activation.id, name, change.value, activation.created_at, at, change.seq)
+        metadata = encoding.metadata(*self._life(activation, change, name), at, change.seq)
         return encoding.liked(name, change.value, change.type == "increment", metadata)
 
     def _encode_unchanged(self, activation: Activation, outcome: Unchanged) -> bytes:

@@ -31,6 +31,7 @@ class MemoryStore:
         self._operations: dict[int, list[OperationRecord]] = {}
         self._alarms: dict[tuple[int, str], AlarmRecord] = {}
         self._runs: list[AlarmRunRecord] = []
+        self._ran: set[tuple[str, int]] = set()
         self._members: dict[Membership, MemberRecord] = {}
         self._notes: dict[str, str] = {}
 
@@ -61,6 +62,8 @@ class MemoryStore:
         left = [key for key in commit.left if key[0] not in fenced]
         if any(row[:2] in self._members for row in joined) or not self._members.keys() >= set(left):
             raise StorageUnavailable(NOT_MEMBERS)
+        if not self._ran.isdisjoint((run.key, run.run) for _, _, run in commit.steps if run is not None):
+            raise StorageUnavailable("an alarm's run is there already")
         for write in writes:
             if write.id not in fenced:
                 row = self._counters[self._names[write.id]]
@@ -213,6 +216,7 @@ class MemoryStore:
                 self._alarms[place] = after
             if run is not None:
                 self._runs.append(run)
+                self._ran.add((run.key, run.run))
 
     def agree(self, name: str, value: str) -> str:
         return self._notes.setdefault(name, value)

@@ -62,9 +62,9 @@ class LikeCounter(Counter):
         self, type: str, member: str, there: bool, operation_id: str, at: int, source: str | None
     ) -> Change | Unchanged | Refusal:
         """Apply one of TYPES by `member`, who is `there` among the members or is not."""
-        answer = self.recall(operation_id)
-        if answer is not None:
-            return answer if (answer.reason, answer.actor) == (type, member) else ANOTHER_OPERATION
+        done = answered(self, type, member, operation_id)
+        if done is not None:
+            return done
         wanted = not there if type == TOGGLE else type == ADD
         if wanted == there:
             return Unchanged(self.value, there)
@@ -74,6 +74,12 @@ class LikeCounter(Counter):
         if maximum is not None and self.value >= maximum:
             return Refusal("LIMIT_REACHED", f"the value must stay within its limits; {self.value + 1} does not")
         return self._change("increment", 1, self.value + 1, operation_id, at, member, type, source)
+
+
+def answered(counter: Counter, type: str, member: str, operation_id: str) -> Change | Refusal | None:
+    """What is said to a like that came before, perhaps in an earlier life of the counter; None: it did not."""
+    done = counter.recall(operation_id)
+    return done if done is None or (done.reason, done.actor) == (type, member) else ANOTHER_OPERATION
 
 
 def counter_of(value: int, seq: int, policy: Policy) -> Counter:

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from actors.core.alarm import ALARMS_MAX, AT_MAX, When, complaint, following, operation_id
 from actors.messages import Operation, Status
+from storage.memory import MemoryStore
 from storage.records import AlarmRecord
+from storage.store import open_store
 from tests.support.clock import NEW_YEAR_2025
 from tests.support.loop import jumping, settle
 from tests.support.stage import Stage, operation, stage
 
 
-def setting(id: str | None = "a", key: str | None = None, **wish: Any) -> Operation:
+def setting(id: str | None = "a", key: str | None = None, name: str = "votes", **wish: Any) -> Operation:
     alarm = {"id": id, "type": "increment", "amount": 2, "at": None, "every": None} | wish
-    return operation("setAlarm", 0, id=key, alarm=alarm)
+    return operation("setAlarm", 0, name, id=key, alarm=alarm)
 
 
 def cancelling(id: str = "a") -> Operation:
     return operation("cancelAlarm", 0, alarm={"id": id})
 
 
-def running(one: AlarmRecord, attempt: int = 1) -> Operation:
+def running(one: AlarmRecord, attempt: int = 1, name: str = "votes") -> Operation:
     alarm: dict[str, int | str | None] = {"id": one.id, "key": one.key, "run": one.run, "attempt": attempt}
-    return operation("alarm", 0, id=operation_id(one.key, one.run), alarm=alarm)
+    return operation("alarm", 0, name, id=operation_id(one.key, one.run), alarm=alarm)
 
 
 def due(s: Stage) -> AlarmRecord:
@@ -206,6 +209,27 @@ class TestRunning:
                 s.clock.ms += 8_000
                 await s.call(running(due(s)))
                 assert (await s.call(operation("expire", 0)))[0][1]["reset"] is False
+
+
+class TestKeysThatAreUsedAgain:
+    @pytest.mark.parametrize("database", ["memory", "sqlite"])
+    def test_the_alarms_run_each(self, database: str, tmp_path: Path) -> None:
+        store = MemoryStore() if database == "memory" else open_store(f"sqlite:///{tmp_path / 'c.db'}")
+
+        @jumping
+        async def play() -> None:
+            async with stage(store) as s:
+                for day in (1, 2):
+                    wish = {"key": "key:daily", "at": NEW_YEAR_2025 + day * 60_000}
+                    set_up = await s.call(setting(**wish), setting(**wish, name="page"))
+                    assert [answer[0] for answer in set_up] == [Status.OK] * 2
+                    both = s.store.alarms_due(1 << 60, 1 << 60, 9)
+                    s.clock.ms = NEW_YEAR_2025 + day * 60_000
+                    ran = await s.call(*(running(one, name=name) for name, one in both))
+                    assert [(answer[0], answer[1]["value"]) for answer in ran] == [(Status.OK, 2 * day)] * 2
+                    assert s.store.alarms_due(1 << 60, 1 << 60, 9) == []
+
+        play()
 
 
 class TestListing:

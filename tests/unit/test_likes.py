@@ -113,6 +113,16 @@ class TestWhatIsKnown:
 
 class TestInAHost:
     @jumping
+    async def test_one_that_came_before_the_counter_was_deleted_is_not_applied_to_its_next_life(self) -> None:
+        async with stage() as s:
+            [first] = await s.call(like(ADD, id="key:k", repeated=True))
+            await s.call(operation("delete", 0, "post"))
+            assert await s.call(like(ADD, id="key:k", repeated=True)) == [first]
+            [other] = await s.call(like(ADD, "bob", id="key:k", repeated=True))
+            assert code_of(other) == ("COUNTER_VALIDATION_ERROR", "id")
+            assert s.store.read(["post"]) == {}
+
+    @jumping
     async def test_a_like_makes_the_counter_and_is_one_commit_with_its_member(self) -> None:
         async with stage() as s:
             s.watch("post")
