@@ -41,6 +41,9 @@ class RayDirectory:
             except Unavailable as error:
                 log.info("action=supervisor_away error=%s", error)
                 await asyncio.sleep(RETRY_S)
+            except Exception as error:  # A bug of ours, in whoever is told of the table. The next one is followed, too.
+                log.error("action=follow_broken error=%r", error, exc_info=error)
+                await asyncio.sleep(RETRY_S)
 
     def take(self, table: Table) -> None:
         """Adopt `table` when it is newer."""

@@ -19,6 +19,8 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from actors.activation import idle_since, policy_of
@@ -63,6 +65,17 @@ class Owners(Protocol):
     ) -> list[tuple[int, int, bytes]]:
         """Have operations applied: (tag, status, body) for each. Raises Unavailable."""
         ...
+
+
+@dataclass
+class _Asked:
+    """A question to one host, and what came of it."""
+
+    host: HostEntry
+    keys: list[Key]
+    done: list[Key] = field(default_factory=list)
+    kept: bool = False  # Some were not due any more, and have a deadline that may come soon.
+    error: str = "no answer"
 
 
 class Timer:
@@ -223,38 +236,43 @@ class Timer:
             if owner not in self._asking and queue:
                 batch = [queue.popleft()[0] for _ in range(min(len(queue), BATCH))]
                 entry = placement.hosts[owner]
-                task = asyncio.get_running_loop().create_task(self._ask(entry, placement.version, batch))
+                asked = _Asked(entry, batch)
+                task = asyncio.get_running_loop().create_task(self._ask(asked, placement.version))
+                # Not a `finally` in there: a task that is cancelled before its first step never comes to one.
+                task.add_done_callback(partial(self._settle, asked))
                 self._asking[owner] = entry, task
 
-    async def _ask(self, host: HostEntry, version: int, keys: list[Key]) -> None:
-        """Ask one host about some of its counters, and settle what it says."""
-        open = set(keys)
-        error, kept = "no answer", False
+    async def _ask(self, asked: _Asked, version: int) -> None:
+        """Ask one host about some of its counters."""
+        host, keys = asked.host, asked.keys
         try:
             async with asyncio.timeout(ANSWER_S):
                 operations = [self._operation(tag, key) for tag, key in enumerate(keys)]
                 answers = await self._owners.operate(host, version, operations)
-            done = [keys[tag] for tag, status, _ in answers if status in (Status.OK, Status.REFUSED)]
-            open.difference_update(done)
-            kept = any(b'"reset":false' in body for _, _, body in answers)
+            asked.done = [keys[tag] for tag, status, _ in answers if status in (Status.OK, Status.REFUSED)]
+            asked.kept = any(b'"reset":false' in body for _, _, body in answers)
         except (Unavailable, TimeoutError) as failure:
-            error = str(failure) or error
-            log.warning("action=ask_failed host=%s counters=%d error=%s", host.id, len(keys), error)
-        finally:
-            now = self._clock.steady_ms()
-            failed = [self._failed(key, error) for key in keys if key in open and key[1]]
-            if failed:
-                self._storage.call(self._store.step_alarms, failed).add_done_callback(_noted)
-            for key in open:
-                self._agenda.failed(key, now, self._chance())
-            done = [key for key in keys if key not in open]
-            self._agenda.done(done)
-            for key in done:
-                self._alarms.pop(key, None)
-            if kept:
-                self._moved_on.set()
-            del self._asking[host.id]
-            self._wake.set()
+            asked.error = str(failure) or asked.error
+            log.warning("action=ask_failed host=%s counters=%d error=%s", host.id, len(keys), asked.error)
+
+    def _settle(self, asked: _Asked, task: asyncio.Task[None]) -> None:
+        """What was answered is done; what was not is tried again, whoever asked and however that ended."""
+        if not task.cancelled() and task.exception() is not None:
+            log.error("action=ask_broken host=%s", asked.host.id, exc_info=task.exception())
+        now, done = self._clock.steady_ms(), set(asked.done)
+        open = [key for key in asked.keys if key not in done]
+        failed = [self._failed(key, asked.error) for key in open if key[1]]
+        if failed:
+            self._storage.call(self._store.step_alarms, failed).add_done_callback(_noted)
+        for key in open:
+            self._agenda.failed(key, now, self._chance())
+        self._agenda.done(asked.done)
+        for key in asked.done:
+            self._alarms.pop(key, None)
+        if asked.kept:
+            self._moved_on.set()
+        del self._asking[asked.host.id]
+        self._wake.set()
 
     def _operation(self, tag: int, key: Key) -> Operation:
         name, id = key
