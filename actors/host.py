@@ -26,7 +26,7 @@ from actors.core.policy import Policies
 from actors.inbox import TIMED, TIMED_REST, TIMED_REST_MAX_S, Answerer, Call, Inbox
 from actors.link import HostEnd
 from actors.members import Members
-from actors.messages import Attending, Burst, Operate, Operation, Query, Status, Unwatch, Watch
+from actors.messages import Attending, Burst, Operate, Operation, Position, Query, Status, Unwatch, Watch
 from actors.mirrored import Standing
 from actors.placement import Placement
 from actors.queries import State
@@ -127,6 +127,8 @@ class Host:
             elif each.number > link.number:
                 link.close()
         self._links.add(link)
+        if self._paused:
+            link.pause()
         log.info("action=link_opened host=%s gateway=%s", self.id, link.gateway)
 
     def link_closed(self, link: HostEnd) -> None:
@@ -143,6 +145,8 @@ class Host:
         elif isinstance(message, Query):
             self._spawn(self._answer(link, message))
         elif isinstance(message, Watch):
+            # At once: what takes it back may come with the next record.
+            self._watchers.add([name for name, _, _ in message.positions], link)
             self._spawn(self._watch(link, message.positions, message.claim))
         elif isinstance(message, Unwatch):
             self._watchers.remove(message.names, link)
@@ -580,12 +584,15 @@ class Host:
         return await self._attendance.ask(listening, whole)
 
     async def _answer(self, link: HostEnd, query: Query) -> None:
-        status, body = await self.query(query)
+        try:
+            status, body = await self.query(query)
+        except Exception as error:  # A bug of ours. Without an answer the caller would wait, and nobody would know.
+            log.error("action=query_broken host=%s kind=%s error=%r", self.id, query.kind, error, exc_info=error)
+            status, body = Status.UNAVAILABLE, b""
         link.answer(query.tag, status, body)
 
     async def _watch(self, link: HostEnd, positions: Sequence[tuple[str, int, int]], claim: bool) -> None:
         names = [name for name, _, _ in positions]
-        self._watchers.add(names, link)
         if link not in self._links:
             return
         try:
@@ -675,5 +682,15 @@ class _Door:
             self.answers.set_result(self._received)
 
 
-def _missed(store: Store, behind: Sequence[tuple[State, str, int]]) -> list[Any]:
-    return [queries.missed(store, name, state, state.id, seq) for state, name, seq in behind]
+def _missed(store: Store, behind: Sequence[tuple[State, str, int]]) -> list[Burst | Position]:
+    """What those have missed that were behind these states. Runs in the storage thread."""
+    found = [queries.missed(store, name, state, state.id, seq) for state, name, seq in behind]
+    # A state in place of events is read anew: what was committed since has been published, and whoever is catching up
+    # has not taken it. With the state from before, he would stay there.
+    rows = store.read([each.name for each in found if isinstance(each, Position)])
+    return [
+        queries.snapshot(name, queries.from_row(rows[name]) if name in rows else None, state.id)
+        if isinstance(each, Position)
+        else each
+        for each, (state, name, _) in zip(found, behind, strict=True)
+    ]

@@ -149,10 +149,13 @@ class TestTheOrderOfThings:
                 assert s.link.reading
                 s.send(operation())
                 assert not s.link.reading
+                late = RecordingLink("late")
+                s.host.link_opened(late)  # type: ignore[arg-type]
+                assert not late.reading
                 await s.thread.finish("commit")
                 assert not s.link.reading
                 await s.thread.finish("commit")
-                assert s.link.reading
+                assert s.link.reading and late.reading
                 await s.work()
                 assert len(s.link.answers) == 12
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from actors.host import PLACED_MAX
-from actors.messages import Position, Status, Watch
+from actors.messages import Position, Status, Unwatch, Watch
+from actors.queries import MISSED_MAX
 from tests.support.link import RecordingLink
 from tests.support.loop import jumping, settle
 from tests.support.stage import operation, stage
@@ -24,6 +27,33 @@ class InterruptedLink(RecordingLink):
         if not self.positions:
             self._happens()
         super().place(position)
+
+
+class TestTakenBack:
+    @jumping
+    async def test_who_stops_watching_in_the_same_breath_is_not_told(self) -> None:
+        async with stage() as s:
+            s.host.receive(s.link, Watch([("votes", -1, 0)]))  # type: ignore[arg-type]
+            s.host.receive(s.link, Unwatch(["votes"]))  # type: ignore[arg-type]
+            await s.work()
+            await s.call(operation())
+            assert not [each for each in s.link.said if each[0] == "burst"]
+
+
+class TestFarBehind:
+    @pytest.mark.parametrize("ends", ["increment", "delete"])
+    @jumping
+    async def test_the_state_in_place_of_the_events_is_the_one_when_it_is_said(self, ends: str) -> None:
+        async with stage() as s:
+            await s.call(*(operation() for _ in range(MISSED_MAX + 2)))
+            s.watch("votes", 1, 0)  # It reads the state,
+            await settle()
+            s.send(operation(ends, 0 if ends == "delete" else 1))  # which is committed anew before the events are.
+            await s.work()
+            said = [position for position in s.link.positions if position.asked == 1]
+            assert [(each.counter_id, each.seq) for each in said] == [
+                (0, 0) if ends == "delete" else (1, MISSED_MAX + 3)
+            ]
 
 
 class TestManyPositions:
