@@ -4,8 +4,8 @@ Reading goes page by page, each page as of one moment, so a counter and what bel
 written meanwhile, and no transaction stays open for longer than a page takes.
 
 Writing makes counters that are not there, with everything that belongs to them, and never touches one that is. A
-counter too large for one piece is made invisible first, as if somebody had claimed it and done nothing; only its last
-part shows it. So an import can be cut off anywhere and run again.
+counter too large for one piece is made under a name that nobody can ask for; only its last part gives it its own. So
+an import can be cut off anywhere and run again, and whoever begins a counter of that name meanwhile keeps it.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from storage.store import COUNTER, DELETION, MEMBER, OPERATION, SqlStore, opened
 PAGE = 1_000  # Counters read as of one moment.
 ROWS = 5_000  # Rows of what belongs to them, fetched at a time.
 PART = 1_000  # Operations, and members, in one piece.
+UNFINISHED = "~"  # Before the name of a counter of which there are parts to come. No name of a counter has it.
 
 # What belongs to a counter, with the columns that order the rows of one counter.
 _BELONGINGS = ((ALARM, ("id",)), (RUN, ("key", "run")), (OPERATION, ("seq",)), (MEMBER, ("member",)))
@@ -134,37 +135,39 @@ class Bulk(SqlStore):
     def make(self, wholes: Sequence[Whole], instead_of: Sequence[int] = ()) -> dict[str, int]:
         """Make these counters, in place of those with the ids `instead_of`, and read back what was written.
 
-        Of one that goes on only the first part is there then, and nobody is shown it. Returns the ids by name. Raises
-        Conflict when one of them, or something that belongs to it, is there already.
+        Of one that goes on only the first part is there then, under a name that nobody can ask for. Returns the ids by
+        name. Raises Conflict when one of them, or something that belongs to it, is there already.
         """
-        names = [whole.counter.name for whole in wholes]
+        names = [_kept_as(whole) for whole in wholes]
         with self._conflicting(), self._transaction(several=True) as driver:
             self._remove(instead_of)
+            self._remove([row.id for row in self._named([UNFINISHED + whole.counter.name for whole in wholes])])
+            self._make_room([whole.counter.name for whole in wholes])
             made = [_made(whole.counter, whole.more) for whole in wholes]
             self._database.insert(driver, "counter", _MADE, made)
             rows = {row.name: row.id for row in self._named(names)}
-            self._belong(driver, [(rows[whole.counter.name], whole) for whole in wholes])
+            placed = [(rows[_kept_as(whole)], whole) for whole in wholes]
+            self._belong(driver, placed)
         back = {name: row for name, row in self.standing(names).items() if row.id == rows[name]}
-        if [_made(back[name], False) if name in back else () for name in names] != made:
+        if [_state(back[name]) if name in back else () for name in names] != made:
             raise NotWritten("counters that were just written are not there, or are different")
-        self._check([(rows[whole.counter.name], whole) for whole in wholes])
-        return rows
+        self._check(placed)
+        return {whole.counter.name: id for id, whole in placed}
 
-    def go_on(self, id: int, whole: Whole) -> bool:
-        """Add the next part of a counter that was made; the last one shows it. False: somebody else has begun it.
+    def go_on(self, id: int, whole: Whole, instead_of: Sequence[int] = ()) -> None:
+        """Add the next part of a counter that was made; the last one shows it, in place of those with these ids.
 
-        Raises Conflict when something in it is there already.
+        Raises Conflict when something in it is there already, or somebody else has begun a counter of that name.
         """
         with self._conflicting(), self._transaction(several=True) as driver:
             self._belong(driver, [(id, whole)])
             if not whole.more:
-                row = whole.counter
-                mine = (COUNTER.c.id == id, COUNTER.c.epoch == 0)
-                values = dict(zip(_MADE.split(", "), _made(row, False), strict=True))
-                if not self._connection.execute(COUNTER.update().where(*mine).values(values)).rowcount:
-                    return False
+                self._remove(instead_of)
+                self._make_room([whole.counter.name])
+                values = dict(zip(_MADE.split(", "), _made(whole.counter, False), strict=True))
+                if not self._connection.execute(COUNTER.update().where(COUNTER.c.id == id).values(values)).rowcount:
+                    raise Conflict("what came of it before is not there any more")
         self._check([(id, whole)])
-        return True
 
     def remove(self, ids: Sequence[int]) -> None:
         """Forget counters and all that belongs to them."""
@@ -176,9 +179,15 @@ class Bulk(SqlStore):
         try:
             yield
         except StorageUnavailable as error:
-            if isinstance(error.__cause__, sqlite3.IntegrityError | psycopg.IntegrityError):
+            cause = error.__cause__
+            if isinstance(getattr(cause, "orig", cause), sqlite3.IntegrityError | psycopg.IntegrityError):
                 raise Conflict(f"something of it is there already: {error}") from error
             raise
+
+    def _make_room(self, names: Sequence[str]) -> None:
+        """Forget what an owner has claimed and never begun. One that was begun this moment is not touched."""
+        unused = self._database.among(COUNTER.c.name, names), COUNTER.c.created_at.is_(None)
+        self._connection.execute(COUNTER.delete().where(*unused))
 
     def _named(self, names: Sequence[str]) -> list[Any]:
         return self._fetch_in(select(COUNTER.c.id, COUNTER.c.name), COUNTER.c.name, names)
@@ -214,10 +223,19 @@ class Bulk(SqlStore):
                 raise NotWritten(f"rows of {table.name} that were just written are not there, or are different")
 
 
-def _made(row: CounterRecord, hidden: bool) -> tuple[Any, ...]:
+def _kept_as(whole: Whole) -> str:
+    """What its row is called while only a part of it is there."""
+    return UNFINISHED + whole.counter.name if whole.more else whole.counter.name
+
+
+def _made(row: CounterRecord, unfinished: bool) -> tuple[Any, ...]:
     """A new row of the counter table, whose first owner is yet to come."""
-    if hidden:
-        return (row.name, 0, 0, 0, None, None, None, None, None, None, None)
+    if unfinished:
+        return (UNFINISHED + row.name, 0, 0, 0, None, None, None, None, None, None, None)
+    return _state(row)
+
+
+def _state(row: CounterRecord) -> tuple[Any, ...]:
     state = row.created_at, row.updated_at, row.created_by, row.policy, row.idle_since, row.due_at, row.tick_at
     return (row.name, row.value, row.seq, 0, *state)
 

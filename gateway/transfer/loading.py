@@ -73,6 +73,7 @@ class Loader:
         self._batch: dict[str, Item] = {}
         self._rows = 0
         self._open: tuple[Item, int | None] | None = None  # One that goes on, and its id; None: it is passed over.
+        self._replaced: list[int] = []  # The ids of what it takes the place of.
         self._part = 1  # That has come of it,
         self._members = 0  # and so many members.
 
@@ -122,7 +123,9 @@ class Loader:
         liking = [row.id for name, row in there.items() if batch[name].read.whole.members]
         members = self._target.members_of(liking) if liking else {}
         fresh: list[Item] = []
-        doomed, tally = [], replace(self.tally)
+        doomed: list[int] = []
+        replaced: list[int] = []
+        tally = replace(self.tally)
         for name, item in batch.items():
             row = there.get(name)
             if row is None or row.created_at is None:
@@ -137,8 +140,9 @@ class Loader:
                 self._report(f"{item.place}{name}: {wrong}")
                 continue
             fresh.append(item)
-            if row is not None:
-                doomed.append(row.id)
+            if row is not None and row.created_at is not None:
+                # One that goes on takes its place when all of it is there.
+                (replaced if item.read.whole.more else doomed).append(row.id)
         try:
             ids = self._target.make([item.read.whole for item in fresh], doomed) if fresh and self._writing else {}
         except Conflict as conflict:
@@ -148,7 +152,7 @@ class Loader:
         self.tally = tally
         last = next(reversed(batch.values()))
         if last.read.whole.more:
-            self._open, self._part = (last, ids.get(last.row.name)), 1
+            self._open, self._part, self._replaced = (last, ids.get(last.row.name)), 1, replaced
             self._members = len(last.read.whole.members)
 
     def _one_by_one(self, items: Sequence[Item], conflict: Conflict) -> None:
@@ -174,8 +178,8 @@ class Loader:
         self.tally.members += len(whole.members)
         wrong = _contradiction(whole, self._members)
         try:
-            if wrong is None and not self._target.go_on(id, whole):
-                wrong = "somebody has begun it anew meanwhile"
+            if wrong is None:
+                self._target.go_on(id, whole, self._replaced)
         except Conflict as conflict:
             wrong = str(conflict)
         if wrong is not None:
@@ -188,7 +192,10 @@ class Loader:
         (first, id), self._open = self._open, None
         if id is not None:
             self._target.remove([id])
-            self.tally.made -= 1
+            if self._replaced:
+                self.tally.replaced -= 1
+            else:
+                self.tally.made -= 1
             self.tally.members -= self._members
             self.tally.refused += 1
             self._report(why or f"{first.place}{first.row.name}: the lines that it goes on in are missing")

@@ -85,6 +85,12 @@ def everything(store: Bulk) -> dict[str, Any]:
 def load(target: Bulk, text: bytes, **how: bool) -> tuple[Tally, list[str]]:
     said: list[str] = []
     loader = Loader(target, said.append, **how)
+    take(loader, text)
+    loader.finish()
+    return loader.tally, said
+
+
+def take(loader: Loader, text: bytes) -> None:
     for number, line in enumerate(text.splitlines(), 1):
         try:
             read = lines.decode(line, NOW)
@@ -93,8 +99,6 @@ def load(target: Bulk, text: bytes, **how: bool) -> tuple[Tally, list[str]]:
         else:
             assert isinstance(read, Read)
             loader.take(f"line {number}: ", read)
-    loader.finish()
-    return loader.tally, said
 
 
 def text_of(source: Bulk, history: bool = True) -> bytes:
@@ -182,11 +186,7 @@ class TestAgain:
         filled(source, "small")
         liked(source, members=9)
         text = text_of(source)
-        loader = Loader(target, lambda said: None)
-        for number, line in enumerate(text.splitlines()[:3]):
-            read = lines.decode(line, NOW)
-            assert isinstance(read, Read)
-            loader.take(str(number), read)
+        take(Loader(target, lambda said: None), b"".join(text.splitlines(keepends=True)[:3]))
         assert target.read(["votes"]) == {}  # And here the power goes.
         assert target.page("", "", 9) == []
         assert load(target, text) == (Tally(made=3, members=9), [])
@@ -200,7 +200,7 @@ class TestAgain:
         last = third.replace(b'["m0004', b'["m0003')  # Twice the same one.
         for text in (first + second, first + second + last, first.replace(b',"more":true', b"")):
             tally, said = load(target, text)
-            assert (tally.refused, len(said), target.standing(["post"])) == (1, 1, {})
+            assert (tally.refused, len(said), target.standing(["post", "~post"])) == (1, 1, {})
         load(target, first + second + third)
         [row] = target.claim(["post"], 1)
         target.commit(Commit([write(row, 5, 6)], [operation(row, 6)], left=[(row.id, "m0001")]))
@@ -217,7 +217,7 @@ class TestAgain:
         for rest, refused in ((b"", 1), (second, 1), (second + small, 1), (third, 2), (small, 1)):
             tally, said = load(target, first + rest)
             assert (tally.refused, len(said)) == (refused, refused), said
-            assert "votes" not in target.standing(["votes"])
+            assert target.standing(["votes", "~votes"]) == {}
         assert load(target, second + small)[0] == Tally(same=1, refused=1)
         assert load(target, first + second + third + small)[0] == Tally(made=1, same=1)
 
@@ -254,6 +254,42 @@ class TestAgain:
         furnished(source)
         assert load(target, text_of(source), writing=False) == (Tally(made=1), [])
         assert everything(target) == {}
+
+
+@pytest.mark.parametrize("replacing", [False, True])
+def test_who_begins_a_counter_while_its_parts_come_in_keeps_it(
+    source: Bulk, target: Bulk, sql: Sql, monkeypatch: pytest.MonkeyPatch, replacing: bool
+) -> None:
+    monkeypatch.setattr(bulk, "PART", 2)
+    liked(source)
+    first, last = text_of(source).splitlines(keepends=True)
+    said: list[str] = []
+    loader = Loader(target, said.append, replacing=replacing)
+    take(loader, first)
+    row = liked(sql.open(), members=1)  # By an owner, and acknowledged.
+    take(loader, last)
+    loader.finish()
+    assert loader.tally == Tally(refused=1)
+    assert len(said) == 1 and "there already" in said[0]
+    assert target.read(["post"])["post"] == row
+    assert target.members_of([row.id]) == {row.id: 1}
+    assert list(everything(target)) == ["post"]
+
+
+def test_what_is_replaced_stays_until_all_of_the_other_is_there(
+    source: Bulk, target: Bulk, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk, "PART", 2)
+    liked(source)
+    before = liked(sql.open(), members=1)
+    first, last = text_of(source).splitlines(keepends=True)
+    loader = Loader(target, print, replacing=True)
+    take(loader, first)
+    assert target.read(["post"])["post"] == before
+    take(loader, last)
+    loader.finish()
+    assert loader.tally == Tally(replaced=1, members=3)
+    assert everything(target) == everything(source)
 
 
 def test_somebody_who_is_quicker_stays(source: Bulk, target: Bulk, sql: Sql) -> None:
