@@ -71,6 +71,7 @@ async def test_every_procedure(service: Service, counter: str) -> None:
         assert (await client.configure(counter, {"minimum": -5})).maximum == 100
         synced = await client.sync(counter, 12)
         assert (synced.old_count, synced.new_count, synced.difference) == (0, 12, 12)
+        assert (await client.get_value_at(counter, datetime.now(UTC))).value == 12
         assert counter in {each.name for each in await client.ps()}
         await client.delete(counter)
         with pytest.raises(NotFound):
@@ -90,6 +91,8 @@ async def test_alarms(service: Service, counter: str) -> None:
             daily.id: ({"type": "reset"}, 86_400),
         }
         assert (counter, "alarm", at) in {(due.name, due.reason, due.at) for due in await client.list_due(1_000)}
+        often = await client.set_alarm(counter, {"type": "reset"}, every=timedelta(minutes=5), id="often")
+        assert timedelta(minutes=4) < often.next - datetime.now(UTC) <= timedelta(minutes=5)
         assert await client.cancel_alarm(counter, "noon")
         assert not await client.cancel_alarm(counter, "noon")
         with pytest.raises(Invalid):

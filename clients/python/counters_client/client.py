@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import secrets
 from collections.abc import Collection, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -15,7 +15,7 @@ from counters_client.address import DEFAULT_URL, service_url, socket_url
 from counters_client.core.breaker import Breaker
 from counters_client.core.connection import Connection, Limits, State
 from counters_client.core.metrics import Metrics
-from counters_client.errors import ClientClosed, UnexpectedAnswer
+from counters_client.errors import ClientClosed, UnexpectedAnswer, invalid
 from counters_client.http import Http
 from counters_client.likes import Likes
 from counters_client.records import (
@@ -202,7 +202,7 @@ class CounterClient:
         """
         input: dict[str, Any] = {"name": name} if actual is None else {"name": name, "actual": actual}
         timeout_s = SOURCE_S if actual is None else None
-        return await self._call("counter.sync", input, Synced, key or _new_key(), timeout_s)
+        return await self._call("counter.sync", input, Synced, _key(key), timeout_s)
 
     async def drift(self, name: str) -> Drift:
         """How far a counter is from its source. Raises SourceFailed."""
@@ -214,7 +214,7 @@ class CounterClient:
 
     async def delete(self, name: str, *, key: str | None = None) -> None:
         """Delete a counter. Raises NotFound when there is none."""
-        await self._call("counter.delete", {"name": name}, _Success, key or _new_key())
+        await self._call("counter.delete", {"name": name}, _Success, _key(key))
 
     async def create(self, name: str, policy: PolicyChanges | None = None) -> None:
         """Make a counter, unless it exists; then it stays as it is, with its policy."""
@@ -231,21 +231,21 @@ class CounterClient:
         operation: Later,
         *,
         at: datetime | None = None,
-        every: int | str | None = None,
+        every: int | str | timedelta | None = None,
         id: str | None = None,
         key: str | None = None,
     ) -> AlarmSet:
         """Have an operation applied at a time, or every so many seconds; in place of the alarm with this id."""
         input: dict[str, Any] = {"name": name, "operation": operation}
-        input |= {} if at is None else {"at": at.astimezone(UTC).isoformat()}
-        input |= {} if every is None else {"every": every}
+        input |= {} if at is None else {"at": _instant(at)}
+        input |= {} if every is None else {"every": _seconds(every) if isinstance(every, timedelta) else every}
         input |= {} if id is None else {"id": id}
-        return await self._call("counter.setAlarm", input, AlarmSet, key or _new_key())
+        return await self._call("counter.setAlarm", input, AlarmSet, _key(key))
 
     async def cancel_alarm(self, name: str, id: str, *, key: str | None = None) -> bool:
         """Take an alarm back. Returns whether there was one."""
         return (
-            await self._call("counter.cancelAlarm", {"name": name, "id": id}, _Cancelled, key or _new_key())
+            await self._call("counter.cancelAlarm", {"name": name, "id": id}, _Cancelled, _key(key))
         ).cancelled
 
     # Questions
@@ -285,7 +285,7 @@ class CounterClient:
 
     async def get_value_at(self, name: str, at: datetime) -> ValueAt:
         """The value at a time in the past, as far back as history is kept. `at` has a time zone."""
-        return await self._call("counter.getValueAt", {"name": name, "at": at}, ValueAt)
+        return await self._call("counter.getValueAt", {"name": name, "at": _instant(at)}, ValueAt)
 
     async def get_sessions(self, name: str, limit: int = 100) -> Sessions:
         """Who listens to a counter now."""
@@ -346,5 +346,19 @@ def _decode(body: bytes, shape: type[T]) -> T:
         raise UnexpectedAnswer(f"this is not what a counters service answers: {error}") from error
 
 
-def _new_key() -> str:
-    return secrets.token_hex(16)
+def _instant(at: datetime) -> str:
+    try:
+        return at.astimezone(UTC).isoformat()
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
+        raise invalid("at", "a datetime") from error
+
+
+def _seconds(every: timedelta) -> int:
+    seconds, rest = divmod(every, timedelta(seconds=1))
+    if rest:
+        raise invalid("every", "whole seconds")
+    return seconds
+
+
+def _key(key: str | None) -> str:
+    return secrets.token_hex(16) if key is None else key

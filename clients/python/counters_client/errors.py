@@ -166,6 +166,11 @@ class ClientClosed(CounterError):
     code = "CLOSED"
 
 
+def invalid(field: str, reason: str) -> Invalid:
+    """The error for what is wrong before it is sent."""
+    return Invalid(f"{field}: {reason}", data={"field": field, "reason": reason})
+
+
 STOPPED = {"overloaded", "crowded"}  # Reasons of an UNAVAILABLE that was not even begun.
 
 _BY_CODE: dict[str, type[CounterError]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -12,9 +13,10 @@ import msgspec
 from counters_client.core.breaker import Breaker
 from counters_client.core.metrics import Metrics
 from counters_client.core.retry import Backoff, Failure, refused, unreachable
-from counters_client.errors import CircuitOpen, CounterError, UnexpectedAnswer
+from counters_client.errors import CircuitOpen, CounterError, UnexpectedAnswer, invalid
 
 ATTEMPTS_MAX = 5
+KEY = re.compile(r"[!-~]([ -~]{0,198}[!-~])?")  # A header loses the spaces at its ends on its way.
 
 T = TypeVar("T")
 
@@ -55,6 +57,7 @@ class Http:
 
         Raises CounterError.
         """
+        request = self._request(procedure, input, key, timeout_s)
         now = asyncio.get_running_loop().time
         until = now() + self._answer_s
         uncertain = False
@@ -64,7 +67,7 @@ class Http:
             if not self._breaker.admits(now()):
                 error = CircuitOpen("the service does not answer; not asked", uncertain=uncertain)
                 raise error from last
-            outcome = await self._once(procedure, input, key, timeout_s)
+            outcome = await self._once(request)
             if isinstance(outcome, Failure) and outcome.away:
                 self._breaker.failed(now())
             else:
@@ -82,16 +85,23 @@ class Http:
             await asyncio.sleep(pause_s)
             attempt += 1
 
-    async def _once(
+    def _request(
         self, procedure: str, input: Mapping[str, Any], key: str | None, timeout_s: float | None
-    ) -> bytes | Failure:
-        self._metrics.requests += 1
+    ) -> httpx.Request:
+        if key is not None and not (isinstance(key, str) and KEY.fullmatch(key)):
+            raise invalid("key", "1 to 200 printable ASCII characters, with no space at either end")
         headers = {} if key is None else {"idempotency-key": key}
         timeout: Any = httpx.USE_CLIENT_DEFAULT if timeout_s is None else timeout_s
+        url = f"{self._url}/rpc/{procedure}"
         try:
-            answer = await self._http.post(
-                f"{self._url}/rpc/{procedure}", json=input, headers=headers, timeout=timeout
-            )
+            return self._http.build_request("POST", url, json=input, headers=headers, timeout=timeout)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise invalid("body", f"this is no JSON: {error}") from error
+
+    async def _once(self, request: httpx.Request) -> bytes | Failure:
+        self._metrics.requests += 1
+        try:
+            answer = await self._http.send(request)
         except httpx.RequestError as error:
             failure = unreachable(why(error))
             # Whoever was not reached has not done anything.
