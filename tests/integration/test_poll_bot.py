@@ -45,3 +45,11 @@ def test_it_reports_each_change_of_the_lead_once(service: Service, counter: str,
     service.call("increment", {"name": red, "amount": 8})
     with running(service, tmp_path, red, blue) as bot:
         assert says(bot) == f"{red} leads with 9"
+
+
+def test_without_names_it_says_what_it_wants(tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, str(BOT)], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=20
+    )
+    assert (run.returncode, run.stdout, run.stderr.count("\n")) == (1, "", 1)
+    assert "red green blue" in run.stderr

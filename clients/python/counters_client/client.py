@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar
 import msgspec
 
 from counters_client.address import DEFAULT_URL, service_url, socket_url
+from counters_client.core import wire
 from counters_client.core.breaker import Breaker
 from counters_client.core.connection import Connection, Limits, State
 from counters_client.core.metrics import Metrics
@@ -168,7 +169,10 @@ class CounterClient:
         With `since` it goes on after that place instead, as far as the service remembers, else with a snapshot. A
         reader that is more than 1,000 events behind gets joined ones.
         """
-        return self._open_socket().watch(names, since or {})
+        socket = self._open_socket()
+        if not names:
+            raise invalid("names", "one at least")
+        return socket.watch(tuple(wire.checked_names(names)), wire.checked_places(since or {}))
 
     async def set_attachment(self, attachment: Any) -> str:
         """Change what others are told of this client: any JSON; None takes it away. Returns the id of the session."""
@@ -264,11 +268,11 @@ class CounterClient:
 
     async def get_values(self, names: Collection[str]) -> dict[str, int]:
         """The values of up to 1,000 counters."""
-        return (await self._call("counter.getValues", {"names": list(names)}, _Values)).values
+        return (await self._call("counter.getValues", {"names": wire.checked_names(names)}, _Values)).values
 
     async def get_stats(self, names: Collection[str]) -> dict[str, Total]:
         """The values of up to 1,000 counters, and when each changed last."""
-        return (await self._call("stats.get", {"names": list(names)}, _Stats)).stats
+        return (await self._call("stats.get", {"names": wire.checked_names(names)}, _Stats)).stats
 
     async def list_sources(self) -> list[CounterSource]:
         """The counters that are counted elsewhere."""

@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
+from counters_client.core import wire
 from counters_client.records import Liked, MemberPage
 
 T = TypeVar("T")
@@ -69,11 +70,11 @@ class Likes:
 
     async def get_counts(self, names: Collection[str]) -> dict[str, int]:
         """How many like each of these, at most 1,000."""
-        return (await self._ask("like.getCounts", {"names": list(names)}, _Counts)).counts
+        return (await self._ask("like.getCounts", {"names": wire.checked_names(names)}, _Counts)).counts
 
     async def get_statuses(self, names: Collection[str], member: str) -> dict[str, bool]:
         """Which of these, at most 1,000, `member` likes."""
-        input = {"names": list(names), "member": member}
+        input = {"names": wire.checked_names(names), "member": member}
         return (await self._ask("like.getStatuses", input, _Statuses)).statuses
 
     async def members(self, name: str, limit: int = 100, cursor: str | None = None) -> MemberPage:

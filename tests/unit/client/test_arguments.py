@@ -12,10 +12,11 @@ from typing import Any
 import httpx
 import pytest
 
-from counters_client import CounterClient, Invalid, SyncCounterClient
+from counters_client import CounterClient, Invalid, Position, SyncCounterClient
+from counters_client.core import wire
 from tests.unit.client.messages import AT
 
-URL = "http://counters.test"
+URL = "http://127.0.0.1:1"
 
 
 class Service:
@@ -75,9 +76,46 @@ def test_an_interval_is_sent_in_seconds(service) -> None:
             for key in ("", "ключ", "a\nb", " a", "a ", "k" * 201, 7)
         ),
         ("key", lambda client: client.delete("votes", key="")),
+        ("names", lambda client: client.get_values("votes")),
+        ("names", lambda client: client.get_values(["votes", 7])),
+        ("names", lambda client: client.get_values(None)),
+        ("names", lambda client: client.get_stats("votes")),
+        ("names", lambda client: client.like.get_counts("votes")),
+        ("names", lambda client: client.like.get_statuses("votes", "ada")),
     ],
 )
 def test_what_cannot_be_sent_is_told(service, field, use) -> None:
     with pytest.raises(Invalid) as told:
         run(use)
     assert (told.value.field, told.value.uncertain, service.asked) == (field, False, [])
+
+
+@pytest.mark.parametrize(
+    ("field", "names", "since"),
+    [
+        ("names", (), None),
+        ("names", (["a", "b"],), None),
+        ("names", (7,), None),
+        ("name", ("<script>",), None),
+        ("since", ("a",), {"a": 1}),
+        ("since", ("a",), {"a": (1,)}),
+        ("since", ("a",), {"a": "12"}),
+        ("since", ("a",), {"a": (1, -1)}),
+        ("since", ("a",), [("a", (1, 0))]),
+    ],
+)
+def test_what_cannot_be_watched_is_told(field, names, since) -> None:
+    async def watch(client: CounterClient) -> None:
+        client.watch(*names, since=since)
+
+    with pytest.raises(Invalid) as told:
+        run(watch)
+    assert told.value.field == field
+
+
+def test_a_place_may_be_two_numbers() -> None:
+    async def watch(client: CounterClient) -> None:
+        client.watch("a", since={"a": (1, 5)}).close()
+
+    run(watch)
+    assert wire.checked_places({"a": [1, 5]}) == {"a": Position(1, 5)}

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from counters_client.errors import Invalid
+from counters_client.errors import Invalid, invalid
 from counters_client.records import Event, Metadata, Position
 
 NAME = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9_.:-]{1,100}\Z")
@@ -106,9 +106,28 @@ def unsubscriptions(names: Iterable[str]) -> Iterator[str]:
 def checked_name(name: str) -> str:
     """The name. Raises Invalid when no counter can have it."""
     if not isinstance(name, str) or not NAME.match(name):
-        reason = "1 to 100 letters, digits and _ - . :"
-        raise Invalid(f"name: {reason}", data={"field": "name", "reason": reason})
+        raise invalid("name", "1 to 100 letters, digits and _ - . :")
     return name
+
+
+def checked_names(names: Iterable[str]) -> list[str]:
+    """The names. Raises Invalid when they are something else; one string would be its letters."""
+    if isinstance(names, Iterable) and not isinstance(names, str):
+        found = list(names)
+        if all(isinstance(name, str) for name in found):
+            return found
+    raise invalid("names", "several strings, each a name")
+
+
+def checked_places(since: Mapping[str, Position]) -> dict[str, Position]:
+    """Where to go on; as two numbers, too, which is what JSON makes of a Position. Raises Invalid."""
+    try:
+        places = {name: Position(*place) for name, place in since.items() if place is not None}
+    except (AttributeError, TypeError) as error:
+        raise invalid("since", "the position of an event for each name") from error
+    if not all(isinstance(part, int) and part >= 0 for place in places.values() for part in place):
+        raise invalid("since", "a position is two numbers from 0")
+    return places
 
 
 def _slices(names: list[str]) -> Iterator[list[str]]:
