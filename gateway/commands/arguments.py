@@ -33,6 +33,14 @@ def positive_number(text: str) -> int:
     return number
 
 
+def operation_key(text: str) -> str:
+    """An idempotency key, as a header can carry it. Raises argparse.ArgumentTypeError."""
+    if not re.fullmatch(r"[!-~]([ -~]{0,198}[!-~])?", text):
+        rule = "1 to 200 printable ASCII characters, with no space at either end"
+        raise argparse.ArgumentTypeError(f"{text!r} is no key: {rule}")
+    return text
+
+
 def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register the client commands; each sets `run`, a function from its arguments to its exit code."""
     common = common_options()
@@ -108,7 +116,9 @@ def add_change(
     parser = add_command(subparsers, name, run_change, f"{summary} and print its new value", common)
     parser.add_argument("name", metavar="NAME")
     parser.add_argument(
-        "--key", help="idempotency key (default: a random one); sent again it changes nothing a second time"
+        "--key",
+        type=operation_key,
+        help="idempotency key (default: a random one); sent again it changes nothing a second time",
     )
     parser.set_defaults(procedure=procedure, fields=())
     return parser

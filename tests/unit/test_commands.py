@@ -103,6 +103,7 @@ def run(monkeypatch):
         ("get a b --json", {"names": ["a", "b"], "json": True}),
         ("add votes", {"name": "votes", "amount": 1, "procedure": "increment", "fields": ("amount",)}),
         ("add votes 5 --key k", {"amount": 5, "key": "k"}),
+        ("add votes --key " + "k" * 200, {"key": "k" * 200}),
         ("sub votes 2", {"amount": 2, "procedure": "decrement"}),
         ("set temp -5", {"value": -5, "procedure": "setValue", "fields": ("value",)}),
         ("reset votes", {"procedure": "reset", "fields": ()}),
@@ -133,6 +134,9 @@ def test_arguments_are_understood(line, expected):
         "set votes 1_000",
         "set votes " + "9" * 41,
         "reset votes 1",
+        "add votes --key=",
+        "add votes --key=ключ",
+        "add votes --key=" + "k" * 201,
         "list --limit 0",
         "scale",
         "scale --hosts 0",
@@ -402,6 +406,14 @@ def test_an_operation_prints_the_new_value(run, capsys, line, procedure, questio
 def test_each_invocation_has_a_key_of_its_own(run):
     keys = {run("add votes", result(1))[1].asked[0][2] for _ in range(3)}
     assert len(keys) == 3
+
+
+@pytest.mark.parametrize("key", ["", " ", "a\nb", " a", "a ", "\udcff"])
+def test_what_is_no_key_is_not_replaced_by_a_random_one(key, capsys):
+    with pytest.raises(SystemExit) as ended:
+        parser().parse_args(["add", "votes", "--key", key])
+    assert ended.value.code == 2
+    assert "is no key" in capsys.readouterr().err
 
 
 def test_a_key_can_be_given(run):
