@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from ipaddress import ip_address
 from urllib.parse import quote, urlsplit, urlunsplit
 
 DEFAULT_URL = "http://127.0.0.1:8094"
@@ -22,6 +23,15 @@ def service_url(text: str) -> str:
     if not usable or parts.query or parts.fragment:
         raise argparse.ArgumentTypeError(f"{text!r} is not an address like {DEFAULT_URL}")
     return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
+
+
+def is_local(url: str) -> bool:
+    """Whether the service is on this machine, to which no proxy leads."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def shown(url: str) -> str:

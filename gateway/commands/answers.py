@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from gateway.commands.address import shown
-from gateway.commands.errors import Failure, Refused
+from gateway.commands.errors import Failure, Refused, WrongUsage
 from gateway.commands.terminal import printable
 
 ATTEMPTS_MAX = 5  # With the pauses below, a service that is not there is given up after 3 s at the latest.
@@ -60,6 +60,11 @@ def judge(url: str, status: int, headers: Mapping[str, str], body: bytes) -> Rep
 def unexpected(url: str) -> Refused:
     """The error for an answer that no counters service gives."""
     return Refused("UNEXPECTED_ANSWER", f"{shown(url)} does not answer like a counters service")
+
+
+def unusable(error: BaseException) -> WrongUsage:
+    """The error for a proxy, or certificates, that the environment names and that cannot be used."""
+    return WrongUsage(f"counters: the proxy or the certificates of the environment are of no use: {reason_of(error)}")
 
 
 def explain(error: ErrorDetail) -> str:

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 import httpx
 import msgspec
 
-from gateway.commands.answers import Reply, judge, pause_s, reason_of, unexpected
+from gateway.commands.address import is_local
+from gateway.commands.answers import Reply, judge, pause_s, reason_of, unexpected, unusable
 from gateway.commands.errors import Failure, Unreachable
 
 REQUEST_TIMEOUT_S = 10.0
@@ -33,7 +34,10 @@ class Service:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.url = url
-        self._http = httpx.Client(transport=transport, timeout=timeout_s)
+        try:
+            self._http = httpx.Client(transport=transport, timeout=timeout_s, trust_env=not is_local(url))
+        except (ImportError, ValueError, OSError, httpx.InvalidURL) as error:
+            raise unusable(error) from error
         self._sleep = sleep
         self._clock = clock
         self._jitter = jitter

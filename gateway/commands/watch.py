@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import msgspec
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidProxy, InvalidStatus, WebSocketException
 from websockets.frames import Close, CloseCode
 from websockets.sync.client import ClientConnection, connect
 
-from gateway.commands.address import socket_url
-from gateway.commands.answers import ATTEMPTS_MAX, Reply, backoff_s, judge, reason_of, unexpected
+from gateway.commands.address import is_local, socket_url
+from gateway.commands.answers import ATTEMPTS_MAX, Reply, backoff_s, judge, reason_of, unexpected, unusable
 from gateway.commands.errors import Failure, Refused, Unreachable, WrongUsage
 from gateway.commands.terminal import View, view_for
 
@@ -139,8 +139,13 @@ class Listener:
     def _listen(self) -> Failure:
         """Connect and pass on what is heard, until the connection ends."""
         try:
-            address = socket_url(self._url, self._name)
-            with connect(address, compression=None, close_timeout=CLOSE_TIMEOUT_S, logger=SILENT) as self._socket:
+            with connect(
+                socket_url(self._url, self._name),
+                proxy=None if is_local(self._url) else True,
+                compression=None,
+                close_timeout=CLOSE_TIMEOUT_S,
+                logger=SILENT,
+            ) as self._socket:
                 self._reached.set()
                 while True:
                     message = msgspec.json.decode(self._socket.recv(), type=Reply)
@@ -155,6 +160,8 @@ class Listener:
             return outcome if isinstance(outcome, Failure) else Failure(unexpected(self._url), again=False)
         except msgspec.DecodeError:
             return Failure(unexpected(self._url), again=False)
+        except (ImportError, InvalidProxy) as error:
+            return Failure(unusable(error), again=False)
         except (OSError, EOFError, WebSocketException) as error:
             return Failure(Unreachable(self._url, reason_of(error)), again=True)
 

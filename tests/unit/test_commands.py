@@ -13,10 +13,10 @@ import pytest
 from websockets.frames import Close
 
 from gateway.commands import arguments, counters, hosts
-from gateway.commands.address import DEFAULT_URL, service_url, shown, socket_url
+from gateway.commands.address import DEFAULT_URL, is_local, service_url, shown, socket_url
 from gateway.commands.answers import ATTEMPTS_MAX, backoff_s, judge, pause_s, reason_of, seconds
 from gateway.commands.counters import NAMES_MAX, PAGE_MAX, pages
-from gateway.commands.errors import Failure, Refused, Unreachable
+from gateway.commands.errors import Failure, Refused, Unreachable, WrongUsage
 from gateway.commands.service import REQUEST_TIMEOUT_S, Service
 from gateway.commands.terminal import (
     BlockView,
@@ -197,6 +197,37 @@ def test_a_password_is_not_printed():
 )
 def test_the_socket_is_asked_for_a_snapshot(url, expected):
     assert socket_url(url, "a:b") == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "local"),
+    [
+        ("http://127.0.0.1:8094", True),
+        ("http://127.1.2.3", True),
+        ("http://localhost:1/base", True),
+        ("http://[::1]:1", True),
+        ("http://counters.localhost", True),
+        ("http://10.0.0.1", False),
+        ("http://localhost.example.org", False),
+        ("http://[2001:db8::1]", False),
+    ],
+)
+def test_no_proxy_leads_to_this_machine(url, local, monkeypatch):
+    assert is_local(url) == local
+    monkeypatch.setenv("HTTP_PROXY", "nonsense://127.0.0.1:1")
+    if local:
+        Service(url).__exit__()
+    else:
+        with pytest.raises(WrongUsage, match="the proxy or the certificates of the environment are of no use"):
+            Service(url)
+
+
+@pytest.mark.parametrize("line", ["get votes", "watch votes"])
+def test_a_proxy_of_no_use_is_one_line_and_exit_code_2(line, monkeypatch, capsys):
+    monkeypatch.setenv("HTTP_PROXY", "nonsense://127.0.0.1:1")
+    args = parser().parse_args([*line.split(), "--url", URL])
+    assert args.run(args) == 2
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 # Judging an answer.

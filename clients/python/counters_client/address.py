@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
@@ -22,6 +23,15 @@ def service_url(text: str) -> str:
     if not usable or parts.query or parts.fragment:
         raise ValueError(f"{text!r} is not an address like {DEFAULT_URL}")
     return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
+
+
+def is_local(url: str) -> bool:
+    """Whether the service is on this machine, to which no proxy leads."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def socket_url(url: str, key: str, events: Collection[str] | None, rate: float | None, attachment: Any) -> str:

@@ -131,8 +131,8 @@ class CounterClient:
         if self.state is State.CLOSED:
             raise ClientClosed("a client that was closed is not opened again")
         limits = self._limits
-        self._socket = Socket(self._socket_url, self._connection, self._breaker, self._on_state, limits.answer_s)
         self._http = Http(self.url, self._breaker, self.metrics, limits.backoff, limits.answer_s, random.random)
+        self._socket = Socket(self._socket_url, self._connection, self._breaker, self._on_state, limits.answer_s)
         return self
 
     async def __aexit__(

@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 import httpx
 import msgspec
 
+from counters_client.address import is_local
 from counters_client.core.breaker import Breaker
 from counters_client.core.metrics import Metrics
 from counters_client.core.retry import Backoff, Failure, refused, unreachable
-from counters_client.errors import CircuitOpen, CounterError, UnexpectedAnswer, invalid
+from counters_client.errors import CircuitOpen, CounterError, Invalid, UnexpectedAnswer, invalid
 
 ATTEMPTS_MAX = 5
 KEY = re.compile(r"[!-~]([ -~]{0,198}[!-~])?")  # A header loses the spaces at its ends on its way.
@@ -39,7 +40,10 @@ class Http:
         self._backoff = backoff
         self._answer_s = answer_s
         self._jitter = jitter
-        self._http = httpx.AsyncClient(timeout=answer_s)
+        try:
+            self._http = httpx.AsyncClient(timeout=answer_s, trust_env=not is_local(url))
+        except (ImportError, ValueError, OSError, httpx.InvalidURL) as error:
+            raise unusable(error) from error
 
     async def close(self) -> None:
         """Close its connections."""
@@ -117,6 +121,11 @@ def _shaped(body: bytes, shape: type[T]) -> T:
         return msgspec.json.decode(body, type=shape)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UnexpectedAnswer(f"this is not what a counters service answers: {error}") from error
+
+
+def unusable(error: BaseException) -> Invalid:
+    """The error for a proxy, or certificates, that the environment names and that cannot be used."""
+    return invalid("environment", f"its proxy or its certificates are of no use: {why(error)}")
 
 
 def why(error: BaseException) -> str:

@@ -10,13 +10,14 @@ from contextlib import suppress
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus, InvalidURI, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidProxy, InvalidStatus, InvalidURI, WebSocketException
 
+from counters_client.address import is_local
 from counters_client.core import connection as core
 from counters_client.core.breaker import Breaker
 from counters_client.core.retry import Failure, closed, refused, unreachable
 from counters_client.errors import CounterError, UnexpectedAnswer
-from counters_client.http import why
+from counters_client.http import unusable, why
 from counters_client.records import Position
 from counters_client.watch import Inbox, Watch
 
@@ -192,9 +193,11 @@ class Socket:
         self._act()
 
     async def _connect_and_talk(self) -> Failure:
+        url = self._url()
         try:
             websocket = await _Straight(
-                self._url(),
+                url,
+                proxy=None if is_local(url) else True,
                 compression=None,
                 open_timeout=self._open_timeout_s,
                 close_timeout=CLOSE_TIMEOUT_S,
@@ -206,6 +209,8 @@ class Socket:
             return refused(answer.status_code, answer.headers, bytes(answer.body or b""))
         except InvalidURI as error:
             return Failure(UnexpectedAnswer(str(error)), again=False)
+        except (ImportError, InvalidProxy) as error:
+            return Failure(unusable(error), again=False)
         except TimeoutError:
             return unreachable(f"no connection within {self._open_timeout_s:g} s")
         except (OSError, EOFError, WebSocketException) as error:

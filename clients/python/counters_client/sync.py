@@ -78,7 +78,11 @@ class SyncCounterClient:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self.wait_for(self.client.__aenter__())
+        try:
+            self.wait_for(self.client.__aenter__())
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(
