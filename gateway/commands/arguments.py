@@ -142,11 +142,21 @@ def guarded(run: Callable[[argparse.Namespace], None]) -> Callable[[argparse.Nam
             print(printable(f"{error}{advice}"), file=sys.stderr)
             return error.exit_code
         except BrokenPipeError:
-            # The reader of our output, `head` for one, has what it wants. Python flushes once more at the
-            # end and would complain, so there must be something to flush to.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            discard_output()  # Its reader, `head` for one, has what it wants.
+        except UnicodeEncodeError:
+            print("counters: an argument is no text", file=sys.stderr)
+            return 2
+        except OSError as error:  # What the network says is a CommandError by now.
+            discard_output()
+            print(f"counters: cannot write: {error.strerror or error}", file=sys.stderr)
+            return 1
         except KeyboardInterrupt:
             return 130  # What a shell expects of a program ended by Ctrl-C.
         return 0
 
     return run_to_exit_code
+
+
+def discard_output() -> None:
+    """Python flushes once more at the end and would complain, so there must be something to flush to."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -495,6 +495,20 @@ def test_ctrl_c_is_no_traceback(run, capsys):
     assert (code, *capsys.readouterr()) == (130, "", "")
 
 
+@pytest.mark.parametrize("line", ["get \udcff", "add \udcff", "list --prefix \udcff", "watch \udcff"])
+def test_an_argument_that_is_no_text_is_wrong_usage(run, capsys, line):
+    code, service = run(line, {})
+    assert (code, service.asked, capsys.readouterr().err) == (2, [], "counters: an argument is no text\n")
+
+
+@pytest.mark.parametrize("line", ["get votes", "get votes --json"])
+def test_a_full_disk_is_one_line_and_exit_code_1(run, capsys, monkeypatch, line):
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr("sys.stdout", full)
+        assert run(line, {"values": {"votes": 42}})[0] == 1
+    assert capsys.readouterr().err == "counters: cannot write: No space left on device\n"
+
+
 # The list.
 
 
