@@ -6,23 +6,28 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import fields
-from importlib.metadata import version
+from typing import TYPE_CHECKING
 
-from gateway.commands.arguments import add_commands
-from gateway.config import ConfigError, Settings, read
-
-SETTINGS = {each.name for each in fields(Settings)}
+if TYPE_CHECKING:
+    from gateway.config import Settings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    arguments = _parser().parse_args(argv)
-    code: int = arguments.run(arguments)
+    try:
+        arguments = _parser().parse_args(argv)
+        code: int = arguments.run(arguments)
+    except KeyboardInterrupt:
+        return 130  # What a shell expects of a program ended by Ctrl-C.
     return code
 
 
 def _parser() -> argparse.ArgumentParser:
+    # Imported here, where Ctrl-C is no traceback: it takes a while.
+    from importlib.metadata import version
+
+    from gateway.commands.arguments import add_commands
+
     parser = argparse.ArgumentParser(prog="counters", description="Live, shared, durable counters by name.")
     parser.add_argument("--version", action="version", version=version("durable-counters"))
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -172,7 +177,12 @@ def _rebuild(arguments: argparse.Namespace) -> int:
 
 
 def _with_settings(run: Callable[[Settings], int], arguments: argparse.Namespace) -> int:
-    flags = {name: value for name, value in vars(arguments).items() if name in SETTINGS}
+    from dataclasses import fields
+
+    from gateway.config import ConfigError, Settings, read
+
+    known = {each.name for each in fields(Settings)}
+    flags = {name: value for name, value in vars(arguments).items() if name in known}
     try:
         settings = read(flags, arguments.config)
     except ConfigError as error:

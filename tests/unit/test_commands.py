@@ -6,12 +6,15 @@ The service is a function here (`httpx.MockTransport`), and pauses are written d
 import argparse
 import io
 import json
+import sys
 from datetime import UTC, datetime
+from types import ModuleType
 
 import httpx
 import pytest
 from websockets.frames import Close
 
+from gateway import cli
 from gateway.commands import arguments, counters, hosts
 from gateway.commands.address import DEFAULT_URL, is_local, service_url, shown, socket_url
 from gateway.commands.answers import ATTEMPTS_MAX, backoff_s, judge, pause_s, reason_of, seconds
@@ -507,6 +510,17 @@ def test_a_full_disk_is_one_line_and_exit_code_1(run, capsys, monkeypatch, line)
         monkeypatch.setattr("sys.stdout", full)
         assert run(line, {"values": {"votes": 42}})[0] == 1
     assert capsys.readouterr().err == "counters: cannot write: No space left on device\n"
+
+
+@pytest.mark.parametrize("module", ["gateway.commands.arguments", "gateway.config"])
+def test_ctrl_c_while_it_imports_is_no_traceback(module, capsys, monkeypatch):
+    class Interrupted(ModuleType):
+        def __getattr__(self, name):
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, module, Interrupted(module))
+    assert cli.main(["migrate", "--config", "/nowhere"]) == 130
+    assert capsys.readouterr() == ("", "")
 
 
 # The list.
