@@ -67,11 +67,14 @@ def cells(row: Row, now: datetime) -> tuple[str, ...]:
 def run_scale(args: argparse.Namespace) -> None:
     """Have so many shared hosts, and print how many there are to be."""
     with Service(args.url, timeout_s=RESTART_S) as service:
-        print_lines([f"{service.read('admin.scale', {'hosts': args.hosts}, Scaled).hosts} hosts"])
+        reply = service.ask("admin.scale", {"hosts": args.hosts})
+        hosts = service.shaped(reply, Scaled).hosts
+    print_lines([json_line(reply) if args.json else f"{hosts} hosts"])
 
 
 def run_restart(args: argparse.Namespace) -> None:
     """Replace all hosts, one by one, and return when that is done."""
     with Service(args.url, timeout_s=RESTART_S) as service:
-        service.read("admin.restartHosts", {}, Done)
-    print_lines(["all hosts are new"])
+        reply = service.ask("admin.restartHosts", {})
+        service.shaped(reply, Done)
+    print_lines([json_line(reply) if args.json else "all hosts are new"])

@@ -797,6 +797,14 @@ def test_hosts_are_scaled_and_replaced(run, capsys):
     assert (code, service.asked, capsys.readouterr().out) == (0, [("restartHosts", {}, None)], "all hosts are new\n")
 
 
+@pytest.mark.parametrize(
+    ("line", "answer"), [("scale --hosts 3", {"success": True, "hosts": 3}), ("restart-hosts", {"success": True})]
+)
+def test_what_was_done_to_hosts_as_json_is_the_answer_on_one_line(run, capsys, line, answer):
+    code, _ = run(f"{line} --json", answer)
+    assert (code, json.loads(capsys.readouterr().out)) == (0, answer)
+
+
 def test_who_may_not_is_told_so(run, capsys):
     refusal = httpx.Response(403, json=error_body("FORBIDDEN", "not from there", retryable=False))
     assert run("ps", refusal)[0] == 1
