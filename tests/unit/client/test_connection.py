@@ -377,6 +377,32 @@ def test_an_operation_is_given_up_and_says_whether_it_may_have_been_applied() ->
     assert [(each.id, each.error.uncertain) for each in failures] == [(sent, True), (unsent, False)]
 
 
+def late(talk: Talk) -> str:
+    talk.now = 30
+    talk.core.tick(talk.now)
+    [failed] = talk.effects(core.Failed)
+    return failed.error.message
+
+
+def test_what_was_given_up_says_what_the_trouble_was() -> None:
+    talk = Talk()
+    increment(talk)
+    talk.core.ended(BROKE, talk.now)
+    assert late(talk) == "no answer within 30 s: it broke"
+    talk = Talk()
+    number = increment(talk)
+    talk.core.ended(BROKE, talk.now)
+    talk.open()
+    talk.hear(type="error", id=number, code="UNAVAILABLE", message="it moves", retryable=True)
+    assert late(talk) == "no answer within 30 s: it moves"
+    talk = Talk()
+    increment(talk)
+    talk.core.ended(BROKE, talk.now)
+    talk.open()
+    talk.hear(type="pong")
+    assert late(talk) == "no answer within 30 s"
+
+
 def test_the_outbox_has_a_bound() -> None:
     talk = Talk()
     for _ in range(5):

@@ -134,6 +134,7 @@ class Connection:
         self._follows: dict[str, Follow] = {}
         self._numbers = count(1)
         self._attempt = 0  # Since something was last heard: connections that could not be made, or broke at once.
+        self._trouble = ""  # Why there is no connection, until something is heard.
         self._return_at = 0.0
         self._heard_at = 0.0
         self._pings: deque[tuple[float, list[str]]] = deque()  # When they were sent, and what was asked for before.
@@ -222,6 +223,7 @@ class Connection:
             return
         # Only now the attempt is a success: who accepts and closes at once must not be hurried.
         self._attempt = 0
+        self._trouble = ""
         self._heard_at = now
         if message.type in wire.EVENTS:
             self._event(message, now)
@@ -244,6 +246,7 @@ class Connection:
         if self.state is State.CLOSED:
             return
         self.metrics.failures += 1
+        self._trouble = failure.error.message
         self._outbox.rewind()
         self._pings.clear()
         if not failure.again:
@@ -260,7 +263,9 @@ class Connection:
     def tick(self, now: float) -> None:
         """Time has passed."""
         for entry in self._outbox.tick(now):
-            error = TimedOut(f"no answer within {self.limits.answer_s:g} s", uncertain=entry.sends > 0)
+            trouble = self._trouble or entry.trouble
+            said = f"no answer within {self.limits.answer_s:g} s" + (f": {trouble}" if trouble else "")
+            error = TimedOut(said, uncertain=entry.sends > 0)
             self._effects.append(Failed(entry.id, error))
         if self.state is State.WAITING and now >= self._return_at:
             if self._wanted:
@@ -361,6 +366,7 @@ class Connection:
             return
         elif isinstance(error, Unavailable):
             pause_s = self.limits.backoff.pause_s(entry.sends, self._jitter())
+            entry.trouble = error.message
             self._outbox.rest(entry, now + pause_s)
         else:
             self._outbox.remove(entry.id)

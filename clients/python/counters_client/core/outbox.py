@@ -27,6 +27,7 @@ class Entry:
     sends: int = 0
     stage: Stage = Stage.WAITING
     wakes_at: float = 0.0
+    trouble: str = ""  # Why the service could not do it the last time.
 
 
 class Outbox:
