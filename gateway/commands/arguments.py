@@ -17,11 +17,15 @@ from gateway.commands.statistics import run_drift, run_sync
 from gateway.commands.terminal import printable
 from gateway.commands.watch import run_watch
 
+DIGITS_MAX = 40  # Far beyond every number of the service, which says of most what is wrong with them.
+
 
 def whole_number(text: str) -> int:
     """An integer, written with ASCII digits. Raises argparse.ArgumentTypeError."""
-    if not re.fullmatch(r"[+-]?[0-9]{1,40}", text):
+    if not re.fullmatch(r"[+-]?[0-9]+", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    if len(text) > DIGITS_MAX:
+        raise argparse.ArgumentTypeError(f"{text[:DIGITS_MAX]}… is out of range: ±(2^53 − 1)")
     return int(text)
 
 

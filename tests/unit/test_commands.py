@@ -159,6 +159,13 @@ def test_wrong_usage_is_exit_code_2(line, capsys):
     assert "usage: counters" in capsys.readouterr().err
 
 
+def test_a_number_of_many_digits_is_out_of_range(capsys):
+    with pytest.raises(SystemExit):
+        parser().parse_args(["set", "votes", "9" * 5_000])
+    complaint = capsys.readouterr().err
+    assert "out of range" in complaint and "whole number" not in complaint
+
+
 def test_the_url_comes_from_the_flag_then_the_environment_then_the_default(monkeypatch):
     assert parser().parse_args(["get", "a"]).url == DEFAULT_URL
     monkeypatch.setenv("COUNTERS_URL", "https://example.org/counters/")
