@@ -15,11 +15,21 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     try:
-        arguments = _parser().parse_args(argv)
+        arguments = _parser().parse_args(_command_first(sys.argv[1:] if argv is None else argv))
         code: int = arguments.run(arguments)
     except KeyboardInterrupt:
         return 130  # What a shell expects of a program ended by Ctrl-C.
     return code
+
+
+def _command_first(argv: Sequence[str]) -> Sequence[str]:
+    """`--url` may stand before the command, too; it is an option of the command."""
+    match argv:
+        case ["--url", url, command, *rest]:
+            return [command, f"--url={url}", *rest]
+        case [url, command, *rest] if url.startswith("--url="):
+            return [command, url, *rest]
+    return argv
 
 
 def _parser() -> argparse.ArgumentParser:

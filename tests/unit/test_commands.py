@@ -173,6 +173,19 @@ def test_the_url_comes_from_the_flag_then_the_environment_then_the_default(monke
     assert parser().parse_args(["get", "a", "--url", "http://other"]).url == "http://other"
 
 
+@pytest.mark.parametrize("before", [["--url", "http://127.0.0.1:1"], ["--url=http://127.0.0.1:1"]])
+def test_the_url_may_stand_before_the_command(before, capsys, monkeypatch):
+    asked = []
+    monkeypatch.setattr(arguments, "run_get", lambda args: asked.append(args.url))
+    assert cli.main([*before, "get", "a"]) == 0
+    assert cli.main([*before, "get", "a", "--url", "http://other"]) == 0
+    assert asked == ["http://127.0.0.1:1", "http://other"]
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*before, "migrate"])
+    assert ended.value.code == 2
+    assert "unrecognized arguments: --url=http://127.0.0.1:1" in capsys.readouterr().err
+
+
 def test_a_useless_url_in_the_environment_is_wrong_usage_too(monkeypatch):
     monkeypatch.setenv("COUNTERS_URL", "nonsense://x")
     with pytest.raises(SystemExit) as ended:
