@@ -278,7 +278,8 @@ class Statistics:
 
 def no_source(name: str) -> Answer:
     """The answer to whoever takes it for granted that a counter has a source."""
-    return Status.REFUSED, refusal("COUNTER_VALIDATION_ERROR", f"{name} has no source: say the actual value", "actual")
+    message = f"{name} has no source; sync takes an actual value instead"
+    return Status.REFUSED, refusal("COUNTER_VALIDATION_ERROR", message, "actual")
 
 
 def _failed(name: str, error: SourceFailed) -> Answer:

@@ -69,6 +69,7 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     sync = add_command(subparsers, "sync", run_sync, "set counters to what their sources say", common)
     sync.add_argument("name", nargs="?", metavar="NAME")
     sync.add_argument("--all", action="store_true", help="every counter that has a source")
+    sync.add_argument("--actual", type=whole_number, metavar="N", help="to this instead; NAME needs no source then")
     drift = add_command(subparsers, "drift", run_drift, "print how far counters are from their sources", common)
     drift.add_argument("names", nargs="*", metavar="NAME", help="all that have a source, if none is named")
 

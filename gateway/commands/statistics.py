@@ -33,9 +33,12 @@ def run_sync(args: argparse.Namespace) -> None:
     """Set one counter, or all that have a source, to what their sources say."""
     if args.all == (args.name is not None):
         raise WrongUsage("say the name of a counter, or --all")
+    if args.all and args.actual is not None:
+        raise WrongUsage("--actual is the value of one counter")
+    actual = {} if args.actual is None else {"actual": args.actual}
 
     def sync(service: Service, name: str) -> Reply:
-        return service.ask("counter.sync", {"name": name}, key=secrets.token_hex(16))
+        return service.ask("counter.sync", {"name": name, **actual}, key=secrets.token_hex(16))
 
     _each(args, None if args.all else [args.name], sync, ("oldCount", "newCount", "difference"))
 

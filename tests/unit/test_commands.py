@@ -15,7 +15,7 @@ import pytest
 from websockets.frames import Close
 
 from gateway import cli
-from gateway.commands import arguments, counters, hosts
+from gateway.commands import arguments, counters, hosts, statistics
 from gateway.commands.address import DEFAULT_URL, is_local, service_url, shown, socket_url
 from gateway.commands.answers import ATTEMPTS_MAX, backoff_s, judge, pause_s, reason_of, seconds
 from gateway.commands.counters import NAMES_MAX, PAGE_MAX, pages
@@ -88,7 +88,7 @@ def run(monkeypatch):
 
     def run(line, *answers):
         service = FakeService(*answers)
-        for module in (counters, hosts):
+        for module in (counters, hosts, statistics):
             monkeypatch.setattr(module, "Service", service.connect)
         args = parser().parse_args(line.split())
         return args.run(args), service
@@ -541,6 +541,14 @@ def test_ctrl_c_while_it_imports_is_no_traceback(module, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, module, Interrupted(module))
     assert cli.main(["migrate", "--config", "/nowhere"]) == 130
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_sync_takes_the_actual_value(run, capsys):
+    code, service = run("sync votes --actual -3", {"oldCount": 1, "newCount": -3, "difference": -4})
+    assert (code, capsys.readouterr().out) == (0, "votes  1  -3  -4\n")
+    assert service.asked[0][:2] == ("sync", {"name": "votes", "actual": -3})
+    code, service = run("sync --all --actual 3", {"sources": []})
+    assert (code, service.asked) == (2, [])
 
 
 # The list.

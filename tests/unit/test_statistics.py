@@ -269,6 +269,7 @@ class TestStatistics:
                 assert (status, said["code"], said["data"]["field"]) == (
                     Status.REFUSED, "COUNTER_VALIDATION_ERROR", "actual",
                 )  # fmt: skip
+                assert said["message"] == "other has no source; sync takes an actual value instead"
             assert w.books.asked == 0
 
 
