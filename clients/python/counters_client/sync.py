@@ -77,6 +77,8 @@ class SyncCounterClient:
         self._thread = threading.Thread(target=self._loop.run_forever, name="counters client", daemon=True)
 
     def __enter__(self) -> Self:
+        if self._thread.ident is not None:
+            raise ClientClosed("a client is opened once")
         self._thread.start()
         try:
             self.wait_for(self.client.__aenter__())

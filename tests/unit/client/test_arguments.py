@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from counters_client import CounterClient, Invalid, Position, SyncCounterClient
+from counters_client import ClientClosed, CounterClient, Invalid, Position, SyncCounterClient
 from counters_client.core import wire
 from tests.unit.client.messages import AT
 
@@ -119,3 +119,11 @@ def test_a_place_may_be_two_numbers() -> None:
 
     run(watch)
     assert wire.checked_places({"a": [1, 5]}) == {"a": Position(1, 5)}
+
+
+def test_a_client_for_scripts_is_opened_once() -> None:
+    client = SyncCounterClient(URL)
+    with client, pytest.raises(ClientClosed):
+        client.__enter__()
+    with pytest.raises(ClientClosed), client:
+        pass
