@@ -213,7 +213,10 @@ class CounterClient:
         return await self._call("counter.drift", {"name": name}, Drift, timeout_s=SOURCE_S)
 
     async def undo(self, name: str, seq: int) -> Enriched:
-        """Take operation `seq` of the history back, by one that does the opposite; once, however often it is asked."""
+        """Take operation `seq` of the history back, by one that does the opposite; once, however often it is asked.
+
+        Raises HistoryNotKept.
+        """
         return await self._call("counter.undo", {"name": name, "seq": seq}, Enriched)
 
     async def delete(self, name: str, *, key: str | None = None) -> None:
@@ -288,7 +291,10 @@ class CounterClient:
         return await self._call("counter.getHistory", input, list[FullHistoryItem])
 
     async def get_value_at(self, name: str, at: datetime) -> ValueAt:
-        """The value at a time in the past, as far back as history is kept. `at` has a time zone."""
+        """The value at a time in the past, as far back as history is kept. `at` has a time zone.
+
+        Raises HistoryNotKept, NotFound.
+        """
         return await self._call("counter.getValueAt", {"name": name, "at": _instant(at)}, ValueAt)
 
     async def get_sessions(self, name: str, limit: int = 100) -> Sessions:

@@ -6,6 +6,7 @@ CounterError
 │   ├── NotFound            COUNTER_NOT_FOUND
 │   ├── OutOfRange          OUT_OF_RANGE: beyond ±(2^53 − 1)
 │   ├── LimitReached        LIMIT_REACHED: the counter's policy rejects it
+│   ├── HistoryNotKept      HISTORY_NOT_KEPT: it does not go back so far
 │   ├── SourceFailed        SOURCE_FAILED: where the counter is counted, `reason` is what is wrong
 │   ├── Unauthorized        UNAUTHORIZED
 │   └── Forbidden           FORBIDDEN
@@ -86,6 +87,12 @@ class LimitReached(Refused):
     """The value would leave the bounds of a policy that rejects. Nothing changed."""
 
     code = "LIMIT_REACHED"
+
+
+class HistoryNotKept(Refused):
+    """The history does not go back so far; `data["since"]`, if there is one, is how far it does."""
+
+    code = "HISTORY_NOT_KEPT"
 
 
 class SourceFailed(Refused):
@@ -176,7 +183,7 @@ STOPPED = {"overloaded", "crowded"}  # Reasons of an UNAVAILABLE that was not ev
 _BY_CODE: dict[str, type[CounterError]] = {
     kind.code: kind
     for kind in (
-        *(Invalid, NotFound, OutOfRange, LimitReached, SourceFailed, Unauthorized, Forbidden),
+        *(Invalid, NotFound, OutOfRange, LimitReached, HistoryNotKept, SourceFailed, Unauthorized, Forbidden),
         *(ServiceFailed, TooManyRequests, Unavailable),
     )
 }

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from counters_client import CounterClient, SyncCounterClient, records
-from counters_client.errors import CounterError, error_for
+from counters_client.errors import CounterError, HistoryNotKept, error_for
 from counters_client.likes import Likes
 from counters_client.sync import SyncLikes
 from gateway import errors, protocol
@@ -74,6 +74,10 @@ def test_every_error_keeps_its_code_and_whether_to_try_again(code) -> None:
     error = error_for(code, row.message, None, row.retryable)
     assert isinstance(error, CounterError)
     assert (error.code, error.retryable) == (code, row.retryable)
+
+
+def test_a_history_that_is_not_kept_has_an_error_of_its_own() -> None:
+    assert type(error_for("HISTORY_NOT_KEPT", "")) is HistoryNotKept
 
 
 def test_who_is_stopped_at_the_door_has_changed_nothing() -> None:
