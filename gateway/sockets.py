@@ -122,12 +122,13 @@ class CounterSocket(WebSocketsSansIOProtocol):
         self.session.block()
 
     def resume_writing(self) -> None:
-        if self.session is None:
+        session = self.session
+        if session is None:
             if self._keepalive is None:
                 super().resume_writing()
             return
-        self.session.unblock()
-        if self._more:
+        session.unblock()
+        if self._more or session.blocked:  # What it was behind with was too much again: this comes once more.
             return
         if not self._leaving:
             self.transport.resume_reading()

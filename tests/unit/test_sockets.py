@@ -6,6 +6,7 @@ import json
 from asyncio import sleep
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
@@ -506,6 +507,17 @@ class TestSlowReaders:
         line.socket.resume_writing()
         assert (line.session.blocked, line.transport.reading) == (False, True)
         assert line.nobody.log == ["join", "lag", "catch"]
+        line.lose()
+
+    @jumping
+    async def test_nor_while_what_it_was_behind_with_is_too_much_again(self) -> None:
+        line = Line()
+        line.socket.pause_writing()
+        with patch.object(line.nobody, "catch", lambda subscription: line.socket.pause_writing()):
+            line.socket.resume_writing()
+        assert (line.session.blocked, line.transport.reading) == (True, False)
+        line.socket.resume_writing()
+        assert (line.session.blocked, line.transport.reading) == (False, True)
         line.lose()
 
     @jumping
