@@ -40,6 +40,7 @@ from storage.thread import StorageThread
 LOOK_S = 0.5  # Half of the shortest period: a look finds what is due before the next one.
 PAGE = 5_000  # Deadlines held at a time. When more are due, they come as these are served.
 BATCH = 100  # Counters in one question to a host, which does a few of them at a time: it takes some 20 ms.
+GATHER_S = 0.01  # A look is not worth one deadline. And an owner whose clock is behind says so again and again.
 ANSWER_S = 5.0  # A host that takes longer is asked again, or its successor is.
 
 Key = tuple[str, str]  # The name of a counter, and the id of its alarm; empty: it may have to reset itself.
@@ -137,6 +138,7 @@ class Timer:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._look_s):
                     await self._moved_on.wait()
+                    await asyncio.sleep(GATHER_S)
             self._moved_on.clear()
 
     async def _until_next(self) -> None:
