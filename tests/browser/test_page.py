@@ -301,6 +301,20 @@ def test_the_largest_and_smallest_value_fit(tabs: Tabs, service: Service, name: 
             assert page.evaluate("(d => d.scrollWidth <= d.clientWidth)(document.getElementById('digits'))")
 
 
+def test_a_number_can_be_pasted_as_the_page_shows_it(tabs: Tabs, service: Service, name: str) -> None:
+    service.call("create", {"name": name, "policy": {"minimum": -(2**53 - 1)}})
+    page = tabs.open(f"/c/{name}")
+    for text in ("9,007,199,254,740,991", "−9,007,199,254,740,991"):
+        page.locator("#target").focus()
+        page.keyboard.insert_text(text)
+        page.keyboard.press("Enter")
+        shown(page, text)
+    page.locator("#amount").fill("")
+    page.keyboard.insert_text("9,007,199,254,740,991")
+    press(page, "#plus")
+    shown(page, "0")
+
+
 @pytest.mark.parametrize("path", ["/c/..%2f", "/c/%3Cimg%20src=x%20onerror=alert(1)%3E", "/c/a b", "/c/" + "x" * 101])
 def test_what_is_no_name_is_text_and_never_markup(tabs: Tabs, service: Service, path: str) -> None:
     context = tabs.context()
