@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import json
+import shlex
 import shutil
 import threading
 from collections.abc import Iterator
@@ -17,6 +19,8 @@ from tests.support.service_process import ROOT, Service
 
 EXAMPLES = ROOT / "examples"
 PACKAGE = ROOT / "clients" / "js"
+BUILT = shutil.ignore_patterns("node_modules", "dist", "app.js")
+pytestmark = pytest.mark.timeout(400)  # The first test installs.
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -30,15 +34,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("examples")
     for page in ("poll.html", "like.html"):
         shutil.copy(EXAMPLES / page, folder)
-    shutil.copytree(EXAMPLES / "react", folder / "react")
-    node(PACKAGE)
-    build = run_in(
-        PACKAGE, PACKAGE / "node_modules/.bin/esbuild", folder / "react" / "app.tsx",
-        "--bundle", "--jsx=automatic", "--format=esm", f"--outfile={folder / 'react' / 'app.js'}",
-        f"--alias:durable-counters={PACKAGE / 'src/index.ts'}",
-        f"--alias:durable-counters/react={PACKAGE / 'react/index.ts'}",
-        NODE_PATH=str(PACKAGE / "node_modules"),
-    )  # fmt: skip
+    # Copies side by side as they are here: the installation is the one of whoever tries the example.
+    react = folder / "examples" / "react"
+    shutil.copytree(EXAMPLES / "react", react, ignore=BUILT)
+    shutil.copytree(PACKAGE, folder / "clients" / "js", ignore=BUILT)
+    node(PACKAGE)  # Else skips, and leaves in npm's cache what is wanted here.
+    install = run_in(react, "npm", "install", "--prefer-offline", "--no-audit", "--no-fund", timeout=200)
+    assert install.returncode == 0, install.stdout + install.stderr
+    # Built by its own command, but served by us.
+    start = json.loads((react / "package.json").read_text())["scripts"]["start"]
+    words = [word for word in shlex.split(start) if not word.startswith("--serve")]
+    build = run_in(react, "npm", "exec", "--", *words)
     assert build.returncode == 0, build.stderr
     return folder
 
@@ -102,7 +108,7 @@ def test_like_buttons_on_a_plain_page(page: Page, origin: str, elsewhere: Servic
 def test_a_react_app_of_thirty_lines(page: Page, origin: str, elsewhere: Service) -> None:
     assert len((EXAMPLES / "react" / "app.tsx").read_text().splitlines()) <= 30
     elsewhere.call("setValue", {"name": "seats", "value": 2})
-    page.goto(f"{origin}/react/index.html?service={elsewhere.url}")
+    page.goto(f"{origin}/examples/react/index.html?service={elsewhere.url}")
     expect(page.get_by_role("heading")).to_have_text("2 seats")
     page.get_by_role("button", name="Take one").click(click_count=2)
     expect(page.get_by_role("heading")).to_have_text("0 seats")
