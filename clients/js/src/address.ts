@@ -6,7 +6,7 @@ import { isName } from "./wire.js";
 /** The service's HTTP address without a slash at its end: the page's own origin, unless told otherwise. */
 export function httpUrl(url?: string): string {
   const given = url ?? globalThis.location?.origin;
-  if (!given) throw new CounterError("NO_URL", "say where the service is: there is no page whose origin could be used");
+  if (!given) throw new CounterError("NO_URL", "say where the service is, as `url`");
   return given.replace(/\/+$/, "").replace(/^ws/i, "http");
 }
 

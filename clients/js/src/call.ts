@@ -4,14 +4,14 @@ import { httpUrl } from "./address.js";
 import { CounterError } from "./errors.js";
 
 export interface CallOptions {
-  url?: string;
+  url?: string | undefined;
   /** Names the operation: repeated, it is applied once. A random one unless given. */
   key?: string;
   /** Milliseconds to wait for an answer, and how often to ask. */
   timeout?: number;
   attempts?: number;
   signal?: AbortSignal;
-  fetch?: typeof fetch;
+  fetch?: typeof fetch | undefined;
   random?: () => number;
 }
 

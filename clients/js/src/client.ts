@@ -3,7 +3,7 @@
 import { checked, wsUrl } from "./address.js";
 import { call, newKey, type CallOptions } from "./call.js";
 import { Counter, NOTHING_KNOWN, type View } from "./core/counter.js";
-import { Outbox } from "./core/outbox.js";
+import { Outbox, type Operation } from "./core/outbox.js";
 import { Reconnect, type ReconnectOptions } from "./core/reconnect.js";
 import { diagnose, problem, type Problem } from "./diagnose.js";
 import { categorize, CounterError } from "./errors.js";
@@ -163,7 +163,7 @@ export class CounterClient {
   /** Any other procedure, over HTTP: `call("getHistory", { name: "votes" })`, `call("like.getCounts", { names })`. */
   call<Output = any>(procedure: string, input: object, options: CallOptions = {}): Promise<Output> {
     const { url, fetch } = this.options;
-    return call(procedure, input, { ...(url && { url }), ...(fetch && { fetch }), ...options });
+    return call(procedure, input, { url, fetch, ...options });
   }
 
   // The connection
@@ -178,16 +178,14 @@ export class CounterClient {
 
   /** End the connection. What has no answer is rejected. Nothing happens any more until `retry()`. */
   close(): void {
-    this.end("CLOSED", "the client was closed", null);
+    this.end("CLOSED", "the client is closed", null);
   }
 
   private end(code: string, message: string, found: Problem | null): void {
     this.drop();
     this.become("closed", found);
     for (const operation of this.outbox.expire(Infinity)) {
-      operation.reject(new CounterError(code, message, { uncertain: operation.sends > 0 }));
-      this.counters.get(operation.name)?.counter.answered(null, false);
-      this.changed(operation.name);
+      this.conclude(operation, new CounterError(code, message, { uncertain: operation.sends > 0 }));
     }
     clearTimeout(this.expiryTimer);
     clearTimeout(this.lingerTimer);
@@ -214,7 +212,7 @@ export class CounterClient {
     this.turn = true;
     queueMicrotask(() => {
       this.turn = false;
-      if (this.state === "open") this.subscribe([...this.fresh].splice(0));
+      if (this.state === "open") this.subscribe([...this.fresh]);
       else if (this.state === "idle" && this.needed) this.connect();
     });
   }
@@ -226,7 +224,7 @@ export class CounterClient {
   private connect(): void {
     clearTimeout(this.attemptTimer);
     const { key, options: { url, attachment, events, rate } } = this;
-    const parameters = { key, attachment: attachment === undefined ? undefined : JSON.stringify(attachment), events: events && [...events].sort(), rate };
+    const parameters = { key, attachment: JSON.stringify(attachment), events: events && [...events].sort(), rate };
     const socket = new (this.options.WebSocket ?? WebSocket)(wsUrl(url, "/ws", parameters));
     this.socket = socket;
     this.workedSince = undefined;
@@ -244,25 +242,23 @@ export class CounterClient {
 
   private opened(): void {
     clearTimeout(this.attemptTimer);
-    this.connections += 1;
-    if (this.connections > 1) this.metrics.reconnects += 1;
+    if (this.connections++) this.metrics.reconnects += 1;
     this.heardAt = performance.now();
     this.become("open");
     // The first pong shows that it is our service that speaks.
     this.ping();
-    this.subscribe([...this.counters].filter(([, { watchers }]) => watchers.size).map(([name]) => name));
+    this.subscribe([...this.counters.keys()].filter((name) => this.counters.get(name)!.watchers.size));
     this.send();
   }
 
   private subscribe(names: string[]): void {
     this.fresh.clear();
-    const known = names.filter((name) => this.counters.get(name)?.counter.since);
-    const unknown = names.filter((name) => !this.counters.get(name)?.counter.since);
+    const place = (name: string) => this.counters.get(name)?.counter.since;
+    const unknown = names.filter((name) => !place(name));
     for (const chunk of chunks(unknown)) this.say({ type: "subscribe", names: chunk, snapshot: true });
-    for (const chunk of chunks(known)) {
-      const places = chunk.map((name) => [name, this.counters.get(name)!.counter.since!] as const);
-      const since = Object.fromEntries(places.map(([name, { count }]) => [name, count]));
-      const lives = Object.fromEntries(places.map(([name, { life }]) => [name, life]));
+    for (const chunk of chunks(names.filter(place))) {
+      const since = Object.fromEntries(chunk.map((name) => [name, place(name)!.count]));
+      const lives = Object.fromEntries(chunk.map((name) => [name, place(name)!.life]));
       this.say({ type: "subscribe", names: chunk, since, lives });
     }
   }
@@ -319,13 +315,16 @@ export class CounterClient {
   private answered(id: string | undefined, outcome: Result | CounterError): void {
     const operation = this.outbox.settle(id ?? "");
     if (!operation) return;
-    const refused = outcome instanceof CounterError;
-    const pending = this.outbox.of(operation.name).length > 0;
-    this.counters.get(operation.name)?.counter.answered(refused ? null : outcome, pending);
-    this.changed(operation.name);
-    if (refused) operation.reject(outcome);
-    else operation.resolve(outcome);
+    this.conclude(operation, outcome);
     if (!this.outbox.size) this.leaveLater();
+  }
+
+  private conclude({ name, resolve, reject }: Operation, outcome: Result | CounterError): void {
+    const refused = outcome instanceof CounterError;
+    this.counters.get(name)?.counter.answered(refused ? null : outcome, this.outbox.of(name).length > 0);
+    this.changed(name);
+    if (refused) reject(outcome);
+    else resolve(outcome);
   }
 
   /** What the service could not do just now, it is asked for again a little later, under the same id. */
@@ -378,7 +377,8 @@ export class CounterClient {
     this.drop();
     if (!this.needed) return this.rest();
     if (categorize(code) === "refused") {
-      return this.end("REFUSED", reason || "the service refuses this connection", problem("refused"));
+      const found = problem("refused");
+      return this.end("REFUSED", reason || found.message, found);
     }
     const pause = this.reconnect.ended(code, reason, lived, this.settings.random());
     this.attend(true);
@@ -420,7 +420,7 @@ export class CounterClient {
     globalThis.document?.[change]?.("visibilitychange", this.wake);
   }
 
-  private become(state: ConnectionState, found: Problem | null | undefined = undefined): void {
+  private become(state: ConnectionState, found?: Problem | null): void {
     const reason = found === undefined ? this.problem : (found ?? undefined);
     if (state === this.state && reason === this.problem) return;
     this.state = state;
@@ -458,9 +458,7 @@ export class CounterClient {
       for (const operation of this.outbox.expire(performance.now() - this.settings.giveUpAfter)) {
         const uncertain = operation.sends > 0;
         this.metrics.errors += 1;
-        operation.reject(new CounterError("NO_ANSWER", "there was no answer for too long", { retryable: true, uncertain }));
-        this.counters.get(operation.name)?.counter.answered(null, this.outbox.of(operation.name).length > 0);
-        this.changed(operation.name);
+        this.conclude(operation, new CounterError("NO_ANSWER", "the service gave no answer", { retryable: true, uncertain }));
       }
       if (this.outbox.size) this.expireLater();
       else this.leaveLater();
