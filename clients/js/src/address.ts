@@ -3,11 +3,12 @@
 import { CounterError } from "./errors.js";
 import { isName } from "./wire.js";
 
-/** The service's HTTP address without a slash at its end: the page's own origin, unless told otherwise. */
+/** The service's HTTP address without a slash at its end: the page's own origin, unless told otherwise. `host:port` will
+ * do, as for the other clients. */
 export function httpUrl(url?: string): string {
   const given = url ?? globalThis.location?.origin;
-  if (!given) throw new CounterError("NO_URL", "say where the service is, as `url`");
-  return given.replace(/\/+$/, "").replace(/^ws/i, "http");
+  if (!given || given === "null") throw new CounterError("NO_URL", "say where the service is, as `url`");
+  return given.replace(/\/+$/, "").replace(/^(?!.*:\/\/|[/.])/, "http://").replace(/^ws/i, "http");
 }
 
 /** The same as `ws:` or `wss:`, with a path and the parameters that are not undefined. */

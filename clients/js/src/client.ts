@@ -12,11 +12,12 @@ import { closeWebSocket } from "./socket.js";
 import { read, type Enriched, type Liked, type LikeType, type Message, type OperationType, type Result, type Update } from "./wire.js";
 
 /** `idle`: nothing to do, no connection. `connecting`. `open`. `waiting`: for the next attempt.
- * `closed`: by `close()` or by a service that refuses us; `retry()` begins again. */
+ * `closed`: by `close()`, by a service that refuses us, or because no connection can be made at all; `retry()` begins
+ * again. */
 export type ConnectionState = "idle" | "connecting" | "open" | "waiting" | "closed";
 
 export interface ClientOptions {
-  /** Where the service is, as `https:` or `wss:`; else the page's own origin. */
+  /** Where the service is, as `https:` or `wss:`, or `host:port` for `http:`; else the page's own origin. */
   url?: string | undefined;
   /** Together with a number it names each operation. Random unless given; never the same in two tabs. */
   key?: string;
@@ -224,8 +225,15 @@ export class CounterClient {
   private connect(): void {
     clearTimeout(this.attemptTimer);
     const { key, options: { url, attachment, events, rate } } = this;
-    const parameters = { key, attachment: JSON.stringify(attachment), events: events && [...events].sort(), rate };
-    const socket = new (this.options.WebSocket ?? WebSocket)(wsUrl(url, "/ws", parameters));
+    let socket: WebSocket;
+    try {
+      const parameters = { key, attachment: JSON.stringify(attachment), events: events && [...events].sort(), rate };
+      socket = new (this.options.WebSocket ?? WebSocket)(wsUrl(url, "/ws", parameters));
+    } catch (error) {
+      // What we were told is of no use, and will not be the next time.
+      const message = `No connection can be made: ${(error as Error).message}`;
+      return this.end("UNUSABLE", message, { kind: "unusable", message });
+    }
     this.socket = socket;
     this.workedSince = undefined;
     socket.onopen = () => this.opened();

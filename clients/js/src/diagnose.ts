@@ -4,8 +4,9 @@ import { httpUrl } from "./address.js";
 
 /** `offline`: this device has no network. `unreachable`: nobody answers. `unavailable`: the service says it cannot.
  * `blocked`: the service is well over HTTP, so something on the way does not let WebSockets through.
- * `refused`: the service does not want us. `redirected`: something else answers, a login page for example. */
-export type ProblemKind = "offline" | "unreachable" | "unavailable" | "blocked" | "refused" | "redirected";
+ * `refused`: the service does not want us. `redirected`: something else answers, a login page for example.
+ * `unusable`: the client was given an address that is none, or has no WebSocket. */
+export type ProblemKind = "offline" | "unreachable" | "unavailable" | "blocked" | "refused" | "redirected" | "unusable";
 
 export interface Problem {
   kind: ProblemKind;
@@ -13,7 +14,7 @@ export interface Problem {
   message: string;
 }
 
-const MESSAGES: Record<ProblemKind, string> = {
+const MESSAGES: Record<Exclude<ProblemKind, "unusable">, string> = {
   offline: "This device is offline.",
   unreachable: "The service does not answer.",
   unavailable: "The service is not available at the moment.",
@@ -22,7 +23,7 @@ const MESSAGES: Record<ProblemKind, string> = {
   redirected: "Something else answers. Perhaps the network wants you to sign in.",
 };
 
-export const problem = (kind: ProblemKind): Problem => ({ kind, message: MESSAGES[kind] });
+export const problem = (kind: keyof typeof MESSAGES): Problem => ({ kind, message: MESSAGES[kind] });
 
 /** Ask the WebSocket route over plain HTTP: a service that is well answers 426. */
 export async function diagnose(url: string | undefined, ask: typeof fetch, timeout: number): Promise<Problem> {

@@ -4,7 +4,8 @@
 export class CounterError extends Error {
   override readonly name = "CounterError";
   /** The service's word for it (`LIMIT_REACHED`, …), or one of ours: `OUTBOX_FULL`, `CLOSED`, `REFUSED`, `NO_ANSWER`,
-   * `NONSENSE` (something else answers in place of the service), `HTTP_<status>`. */
+   * `UNUSABLE` (no connection can be made with what the client was given), `NO_URL`, `NONSENSE`
+   * (something else answers in place of the service), `HTTP_<status>`. */
   readonly code: string;
   /** Whether the same may succeed when it is tried again. */
   readonly retryable: boolean;

@@ -36,4 +36,12 @@ test("http becomes ws and https wss, and back", () => {
   expect(wsUrl("wss://c.example", "/ws")).toBe("wss://c.example/ws");
   expect(httpUrl("wss://c.example")).toBe("https://c.example");
   expect(() => httpUrl()).toThrow("where the service is");
+  expect(() => httpUrl("null")).toThrow("where the service is"); // The origin of a page that is a file.
+});
+
+test.each([
+  ["localhost:9471", "http://localhost:9471"], ["127.0.0.1:9471/", "http://127.0.0.1:9471"], ["[::1]:9471", "http://[::1]:9471"],
+  ["counters.example", "http://counters.example"], ["ws.example:80", "http://ws.example:80"], ["/counters", "/counters"],
+])("%s without a scheme", (url, expected) => {
+  expect(httpUrl(url)).toBe(expected);
 });
