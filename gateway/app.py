@@ -90,8 +90,8 @@ class Gateway:
                 Route("/readyz", self._ready),
                 Route("/metrics", self._metrics),
                 *more,
-                Route(listen.PATH + "{name:path}", _upgrade_required),
-                Route(listen.MANY, _upgrade_required),
+                Route(listen.PATH + "{name:path}", self._upgrade),
+                Route(listen.MANY, self._upgrade),
                 Mount("/docs/assets", StaticFiles(directory=swagger_ui_path)),
                 Route(assets.PATH + "{name:path}", self._asset),
             ],
@@ -100,6 +100,14 @@ class Gateway:
 
     async def _asset(self, request: Request) -> Response:
         return self._assets.find(request) or _problem(Problem("NOT_FOUND"))
+
+    async def _upgrade(self, request: Request) -> Response:
+        try:
+            self._listen.judge(request.scope)
+        except Problem as problem:
+            # A browser tells no page why its WebSocket failed. This, and nothing else, a page of anywhere may read.
+            return _problem(problem, **{"access-control-allow-origin": "*"})
+        return _problem(Problem("UPGRADE_REQUIRED"), upgrade="websocket", connection="upgrade")
 
     async def _ready(self, request: Request) -> Response:
         """Ready: there are hosts, and one of them has just read from storage."""
@@ -136,10 +144,6 @@ def _json(value: object, status: int = 200, headers: dict[str, str] | None = Non
 
 def _problem(problem: Problem, **headers: str) -> Response:
     return Response(problem.plain(), problem.row.status, headers, media_type="application/json")
-
-
-async def _upgrade_required(request: Request) -> Response:
-    return _problem(Problem("UPGRADE_REQUIRED"), upgrade="websocket", connection="upgrade")
 
 
 async def _not_found(request: Request, error: Exception) -> Response:

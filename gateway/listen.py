@@ -71,12 +71,16 @@ class Listen:
         finally:
             self._hub.opened(name)
 
-    def _admit(self, scope: Scope) -> str | None:
-        """The counter in the path, None for many. Raises Problem when the socket may not be opened."""
+    def judge(self, scope: Scope) -> None:
+        """Raises Problem when it is the page of an origin that may not open sockets who asks."""
         headers = dict(scope["headers"])
         origin, host = headers.get(b"origin"), headers.get(b"host", b"").decode("latin-1")
         if origin is not None and not self._origins.admits(origin.decode("latin-1"), host):
             raise Problem("FORBIDDEN", f"pages of {origin.decode('latin-1')} may not use this service")
+
+    def _admit(self, scope: Scope) -> str | None:
+        """The counter in the path, None for many. Raises Problem when the socket may not be opened."""
+        self.judge(scope)
         if scope["path"] == MANY:
             return None
         name: str = scope["path"][len(PATH) :]

@@ -22,6 +22,14 @@ PACKAGE = ROOT / "clients" / "js"
 BUILT = shutil.ignore_patterns("node_modules", "dist", "app.js")
 pytestmark = pytest.mark.timeout(400)  # The first test installs.
 
+# Resolves with what keeps a client from connecting.
+PROBLEM = """async service => {
+  const { CounterClient } = await import(`${service}/static/durable-counters.js`);
+  const counters = new CounterClient({url: service, reconnect: {base: 1, cap: 1}});
+  counters.watch("votes", () => {});
+  return new Promise(resolve => counters.onState(() => counters.problem && resolve(counters.problem)));
+}"""
+
 
 class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
@@ -115,3 +123,12 @@ def test_a_react_app_of_thirty_lines(page: Page, origin: str, elsewhere: Service
     expect(page.get_by_role("button", name="Take one")).to_be_disabled()
     expect(page.get_by_role("status")).to_have_text("open")
     assert elsewhere.call("getValue", {"name": "seats"})["value"] == 0
+
+
+def test_a_page_that_may_not_come_in_is_told_why(browser: Browser, origin: str, service: Service) -> None:
+    page = browser.new_page()
+    page.goto(origin)
+    problem = page.evaluate(PROBLEM, service.url)
+    page.close()
+    assert problem["kind"] == "refused"
+    assert "--allowed-origins" in problem["message"]

@@ -33,6 +33,18 @@ def test_foreign_pages_are_refused_over_websocket(service: Service, counter: str
     assert json.loads(refused.value.response.body)["error"]["code"] == "FORBIDDEN"
 
 
+@pytest.mark.parametrize("path", ["/ws", "/ws/counter/votes"])
+def test_a_foreign_page_may_read_that_it_is_refused_a_websocket(http: httpx.Client, path: str) -> None:
+    answer = http.get(path, headers={"origin": "https://evil.example"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "FORBIDDEN")
+    assert answer.headers["access-control-allow-origin"] == "*"
+
+
+@pytest.mark.parametrize("path", ["/", "/c/votes", "/healthz", "/metrics", "/openapi.json", "/nothing"])
+def test_a_foreign_page_may_read_nothing_else(http: httpx.Client, path: str) -> None:
+    assert "access-control-allow-origin" not in http.get(path, headers={"origin": "https://evil.example"}).headers
+
+
 def test_a_preflight_of_a_foreign_page_is_refused(http: httpx.Client) -> None:
     answer = http.options(
         "/rpc/counter.increment",

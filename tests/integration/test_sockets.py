@@ -302,6 +302,7 @@ def test_plain_http_is_told_to_upgrade(http: httpx.Client, counter: str) -> None
     answer = http.get(f"/ws/counter/{counter}")
     assert (answer.status_code, answer.json()["error"]["code"]) == (426, "UPGRADE_REQUIRED")
     assert answer.headers["upgrade"] == "websocket"
+    assert "access-control-allow-origin" not in answer.headers
 
 
 @pytest.mark.parametrize(

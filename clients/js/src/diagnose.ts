@@ -19,13 +19,14 @@ const MESSAGES: Record<Exclude<ProblemKind, "unusable">, string> = {
   unreachable: "The service does not answer.",
   unavailable: "The service is not available at the moment.",
   blocked: "Something on the way, such as a proxy, blocks WebSocket connections.",
-  refused: "The service refuses this connection.",
+  refused: "The service refuses this connection (see --allowed-origins).",
   redirected: "Something else answers. Perhaps the network wants you to sign in.",
 };
 
 export const problem = (kind: keyof typeof MESSAGES): Problem => ({ kind, message: MESSAGES[kind] });
 
-/** Ask the WebSocket route over plain HTTP: a service that is well answers 426. */
+/** Ask the WebSocket route over plain HTTP: a service that is well answers 426, and 403 to a page that it does
+ * not want. */
 export async function diagnose(url: string | undefined, ask: typeof fetch, timeout: number): Promise<Problem> {
   if (globalThis.navigator?.onLine === false) return problem("offline");
   try {
