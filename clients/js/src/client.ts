@@ -98,6 +98,7 @@ export class CounterClient {
   /** Be told of a counter until the returned function is called. Throws CounterError for a name that none can have. */
   watch(name: string, watcher: Watcher): () => void {
     const known = this.counters.get(checked(name));
+    if (!known && this.counters.size >= COUNTERS_MAX) this.forget();
     if (!known && this.counters.size >= COUNTERS_MAX) {
       throw new CounterError("TOO_MANY_COUNTERS", `one client watches ${COUNTERS_MAX} counters at most`);
     }
@@ -189,7 +190,7 @@ export class CounterClient {
       this.conclude(operation, new CounterError(code, message, { uncertain: operation.sends > 0 }));
     }
     clearTimeout(this.expiryTimer);
-    clearTimeout(this.lingerTimer);
+    this.leave();
   }
 
   private operate(name: string, type: OperationType | LikeType, number: number, member?: string): Promise<any> {
@@ -440,17 +441,24 @@ export class CounterClient {
 
   /** Shortly after the last watcher has gone: it may be back at once, as in React's strict mode. */
   private leaveLater(): void {
+    // Not later for everybody else who leaves meanwhile: on a lively page it would never happen.
+    if (this.lingerTimer && this.needed) return;
     clearTimeout(this.lingerTimer);
     this.lingerTimer = setTimeout(() => this.leave(), this.settings.linger);
   }
 
   private leave(): void {
-    const left = [...this.counters].filter(([name, { watchers }]) => !watchers.size && !this.outbox.of(name).length);
-    for (const [name] of left) this.counters.delete(name);
-    if (this.state === "closed" || this.needed) {
-      const names = left.map(([name]) => name);
-      if (this.state === "open") for (const chunk of chunks(names)) this.say({ type: "unsubscribe", names: chunk });
-    } else this.rest();
+    clearTimeout(this.lingerTimer);
+    this.lingerTimer = undefined;
+    if (this.state !== "closed" && !this.needed) this.rest();
+    this.forget();
+  }
+
+  /** Unsubscribe from what nobody watches. */
+  private forget(): void {
+    const left = [...this.counters.keys()].filter((name) => !this.counters.get(name)!.watchers.size && !this.outbox.of(name).length);
+    for (const name of left) this.counters.delete(name);
+    if (this.state === "open") for (const chunk of chunks(left)) this.say({ type: "unsubscribe", names: chunk });
   }
 
   private rest(): void {

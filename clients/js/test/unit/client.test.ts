@@ -83,3 +83,48 @@ test("where there is no WebSocket, the client is closed and says so", async () =
   await expect(client.increment("votes")).rejects.toMatchObject({ code: "UNUSABLE" });
   expect(client.problem).toMatchObject({ kind: "unusable", message: "No connection can be made: WebSocket is not defined" });
 });
+
+const names = (prefix: string, count: number): string[] => Array.from({ length: count }, (_, index) => `${prefix}:${index}`);
+
+test("counters that nobody watches any more leave room for others", async () => {
+  const client = newClient();
+  const watch = (wanted: string[]) => wanted.map((name) => client.watch(name, () => {}));
+  const stops = watch(names("a", 600));
+  const socket = await opened();
+  stops.forEach((stop) => stop());
+  watch(names("b", 1000));
+  expect(() => client.watch("c", () => {})).toThrow("1000 counters at most");
+  await Promise.resolve();
+  expect(socket.names("unsubscribe")).toEqual(names("a", 600));
+  expect(socket.names("subscribe").slice(600)).toEqual(names("b", 1000));
+  expect(client.state).toBe("open");
+});
+
+test("those who come and go all the time put nothing off", async () => {
+  const client = newClient();
+  client.watch("kept", () => {});
+  const socket = await opened();
+  for (const name of names("a", 10)) {
+    client.watch(name, () => {})();
+    vi.advanceTimersByTime(200);
+  }
+  expect(socket.names("unsubscribe")).toContain("a:6");
+  vi.advanceTimersByTime(500);
+  expect(socket.names("unsubscribe")).toEqual(names("a", 10));
+});
+
+test("a connection that is used now and then is kept as long after each time", async () => {
+  const client = newClient();
+  client.watch("votes", () => {})();
+  for (let click = 1; click <= 5; click += 1) {
+    const answer = client.increment("votes");
+    const socket = click === 1 ? await opened() : Played.opened.at(-1)!;
+    const metadata = { id: 1, name: "votes", value: click, createdAt: null, updatedAt: null, operationCount: click };
+    socket.onmessage!({ data: JSON.stringify({ type: "incrementResult", id: `${click}`, result: { value: click, metadata } }) });
+    await answer;
+    vi.advanceTimersByTime(400);
+  }
+  expect(Played.opened.length).toBe(1);
+  vi.advanceTimersByTime(200);
+  expect(client.state).toBe("idle");
+});
