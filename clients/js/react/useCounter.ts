@@ -1,6 +1,7 @@
-import { useCallback, useMemo, useState, useSyncExternalStore } from "react";
+import { useCallback, useMemo, useSyncExternalStore } from "react";
 import { NOTHING_KNOWN, type CounterClient, type CounterError, type Enriched, type View } from "../src/index.js";
 import { useCounterClient } from "./context.js";
+import { useRefusal } from "./useRefusal.js";
 
 export interface Operations {
   increment(amount?: number): Promise<Enriched>;
@@ -13,10 +14,10 @@ export interface Operations {
  * when they are refused; `error` is the newest refusal. Their promises need not be waited for. */
 export function useCounter(name: string): View & Operations & { error: CounterError | undefined } {
   const client = useCounterClient();
-  const [error, setError] = useState<CounterError>();
+  const [error, report] = useRefusal(client, name);
   const watch = useCallback((changed: () => void) => client.watch(name, changed), [client, name]);
   const view = useSyncExternalStore(watch, () => client.view(name), () => NOTHING_KNOWN);
-  const operations = useMemo(() => operationsOf(client, name, setError), [client, name]);
+  const operations = useMemo(() => operationsOf(client, name, report), [client, name, report]);
   return { ...view, ...operations, error };
 }
 

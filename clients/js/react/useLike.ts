@@ -1,20 +1,21 @@
-import { useCallback, useMemo, useState, useSyncExternalStore } from "react";
+import { useCallback, useMemo, useSyncExternalStore } from "react";
 import type { CounterError, Liked } from "../src/index.js";
 import { Like, NOTHING_LIKED, type LikeView } from "../src/like.js";
 import { useCounterClient } from "./context.js";
+import { useRefusal } from "./useRefusal.js";
 
 /** Whether `member` likes something, and how many do, live. `toggle` shows at once and is taken back when it is refused;
  * `error` is the newest refusal. Its promise need not be waited for. */
 export function useLike(name: string, member: string): LikeView & { toggle(): Promise<Liked>; error: CounterError | undefined } {
   const client = useCounterClient();
-  const [error, setError] = useState<CounterError>();
+  const [error, report] = useRefusal(client, name, member);
   const like = useMemo(() => new Like(client, name, member), [client, name, member]);
   const watch = useCallback((changed: () => void) => like.watch(changed), [like]);
   const view = useSyncExternalStore(watch, () => like.view, () => NOTHING_LIKED);
   const toggle = useCallback(() => {
     const answer = like.toggle();
-    answer.then(() => setError(undefined), setError); // Handled here, so nobody else has to.
+    answer.then(() => report(undefined), report); // Handled here, so nobody else has to.
     return answer;
-  }, [like]);
+  }, [like, report]);
   return { ...view, toggle, error };
 }
