@@ -37,7 +37,7 @@ const HISTORY_MS = 250; // A history that is asked for with every event of a bus
 /** The plain `useCounterWebSocket`, and the cache follows it: it sets getValue and getMetadata and invalidates
  * getHistory. `keys`: where your queries are, if not under `counterKeys`. */
 export function useCounterWebSocket(
-  name: string,
+  name: string | null | undefined,
   options: plain.CounterWebSocketOptions & { keys?: CounterKeys } = {},
 ): plain.CounterWebSocketState {
   const { keys = counterKeys, onUpdate } = options;
@@ -51,6 +51,7 @@ export function useCounterWebSocket(
 
   const follow = (update: Update): void => {
     const { value, metadata } = update;
+    const { name } = metadata;
     cache.setQueryData(keys.getValue(name), { name, value });
     const gone = metadata.id === 0 || ("reason" in update && update.reason === "deleted");
     if (gone) void cache.invalidateQueries({ queryKey: keys.getMetadata(name) });

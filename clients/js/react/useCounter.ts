@@ -1,7 +1,7 @@
 import { useCallback, useMemo, useSyncExternalStore } from "react";
 import { NOTHING_KNOWN, type CounterClient, type CounterError, type Enriched, type View } from "../src/index.js";
 import { useCounterClient } from "./context.js";
-import { useRefusal } from "./useRefusal.js";
+import { useRefusal, type Pending } from "./useRefusal.js";
 
 export interface Operations {
   increment(amount?: number): Promise<Enriched>;
@@ -11,13 +11,14 @@ export interface Operations {
 }
 
 /** A counter, live: what there is to show of it, and what can be done to it. Operations show at once and are taken back
- * when they are refused; `error` is the newest refusal. Their promises need not be waited for. */
-export function useCounter(name: string): View & Operations & { error: CounterError | undefined } {
+ * when they are refused; `error` is the newest refusal. Their promises need not be waited for. Without a name nothing is
+ * watched, and operations are refused. */
+export function useCounter(name: Pending): View & Operations & { error: CounterError | undefined } {
   const client = useCounterClient();
   const [error, report] = useRefusal(client, name);
-  const watch = useCallback((changed: () => void) => client.watch(name, changed), [client, name]);
-  const view = useSyncExternalStore(watch, () => client.view(name), () => NOTHING_KNOWN);
-  const operations = useMemo(() => operationsOf(client, name, report), [client, name, report]);
+  const watch = useCallback((changed: () => void) => (name == null ? () => {} : client.watch(name, changed)), [client, name]);
+  const view = useSyncExternalStore(watch, () => (name == null ? NOTHING_KNOWN : client.view(name)), () => NOTHING_KNOWN);
+  const operations = useMemo(() => operationsOf(client, name ?? "", report), [client, name, report]);
   return { ...view, ...operations, error };
 }
 

@@ -1,6 +1,7 @@
 import { useEffect, useRef, useState } from "react";
 import { CounterClient, type ConnectionState, type Problem, type Update } from "../src/index.js";
 import { useCounterClient } from "./context.js";
+import type { Pending } from "./useRefusal.js";
 
 export interface CounterWebSocketOptions {
   enabled?: boolean;
@@ -22,8 +23,8 @@ export interface CounterWebSocketState {
 
 const AT_REST: { state: ConnectionState; problem: Problem | undefined } = { state: "idle", problem: undefined };
 
-/** A connection of its own for one counter, which comes back by itself and misses nothing. */
-export function useCounterWebSocket(name: string, options: CounterWebSocketOptions = {}): CounterWebSocketState {
+/** A connection of its own for one counter, which comes back by itself and misses nothing. None without a name. */
+export function useCounterWebSocket(name: Pending, options: CounterWebSocketOptions = {}): CounterWebSocketState {
   const { enabled = true, onUpdate, reconnectInterval = 3000, pingInterval = 30_000 } = options;
   const { options: shared } = useCounterClient();
   const [{ state, problem }, setConnection] = useState(AT_REST);
@@ -36,7 +37,7 @@ export function useCounterWebSocket(name: string, options: CounterWebSocketOptio
   });
 
   useEffect(() => {
-    if (!enabled) return;
+    if (!enabled || name == null) return;
     // A key is for one client: two that number their operations alike would be taken for one.
     const { key: _, ...inherited } = shared;
     const reconnect = { base: reconnectInterval, cap: reconnectInterval * 4 };

@@ -102,8 +102,9 @@ export class Like {
   /** Ask the service, because events do not tell. What is heard meanwhile is newer than the answer. */
   private async ask(): Promise<void> {
     const question = (this.question += 1);
-    const isLiked = await status(this.client, this.name, this.member).catch(() => undefined);
-    if (question !== this.question) return;
+    // Null: refused, as it would be again.
+    const isLiked = await status(this.client, this.name, this.member).catch(({ retryable }) => (retryable ? undefined : null));
+    if (question !== this.question || isLiked === null) return;
     if (isLiked === undefined) {
       clearTimeout(this.again);
       this.again = setTimeout(() => void this.ask(), AGAIN_MS);
