@@ -395,6 +395,16 @@ def test_a_reset_for_want_of_use_is_announced_and_says_why(tabs: Tabs, service: 
     expect(page.locator("#notice")).to_be_hidden()
 
 
+def test_a_reset_on_schedule_comes_whether_it_is_used_or_not(tabs: Tabs, service: Service, name: str) -> None:
+    service.call("create", {"name": name, "policy": {"reset_schedule": "0 0 1 1 *"}})
+    page = tabs.open(f"/c/{name}")
+    press(page, "#plus")
+    expect(page.locator("#countdown")).to_have_text(re.compile(r"^Resets in [\d:]+$"))
+    service.call("configure", {"name": name, "policy": {"reset_schedule": None, "reset_after": 3600}})
+    press(page, "#plus")
+    expect(page.locator("#countdown")).to_have_text(re.compile(r"^Resets in [\d:]+ unless somebody uses it$"))
+
+
 def test_minus_is_disabled_at_the_minimum_of_the_counter(tabs: Tabs, service: Service, name: str) -> None:
     service.call("create", {"name": name, "policy": {"minimum": -2}})
     service.call("increment", {"name": name})

@@ -1,6 +1,6 @@
 // One counter.
 
-import { type CounterEvent, type HistoryItem, type Described, type Update, type View } from "../src/index.js";
+import { type CounterEvent, type HistoryItem, type Described, type Policy, type Update, type View } from "../src/index.js";
 import { Chart } from "./chart.js";
 import { Figure } from "./figure.js";
 import { number, remaining, timeOfDay, typed } from "./format.js";
@@ -13,7 +13,10 @@ const RANGES: [string, number][] = [["1 min", 60_000], ["15 min", 900_000], ["1 
 const WATCHING_MS = 4_000;
 const METADATA_MS = 1_000; // After a change, when the next reset is asked for.
 const HISTORY = 100;
-const USUAL = { minimum: 0, maximum: null, likes: false }; // What a counter may be, unless the service says otherwise.
+const USUAL: Policy = { // What a counter may be, unless the service says otherwise.
+  minimum: 0, maximum: null, on_limit: "clamp", initial: 0, reset_after: null, reset_schedule: null, reset_to: null,
+  history_limit: 100_000, history_max_age: null, missed: "once", likes: false,
+};
 
 export function startCounter(): void {
   const name = byId("counter").dataset.name!;
@@ -111,7 +114,8 @@ export function startCounter(): void {
   function countDown(): void {
     const left = Date.parse(metadata?.resetsAt ?? "") - now();
     byId("countdown").hidden = !(left > -5_000);
-    setText(byId("countdown"), left > 0 ? `Resets in ${remaining(left)} unless somebody uses it` : "Resetting …");
+    const unless = metadata?.policy.reset_schedule ? "" : " unless somebody uses it"; // No use puts off a schedule.
+    setText(byId("countdown"), left > 0 ? `Resets in ${remaining(left)}${unless}` : "Resetting …");
   }
 
   async function countWatching(): Promise<void> {

@@ -11,4 +11,4 @@ export type { Problem, ProblemKind } from "./diagnose.js";
 export { CounterError } from "./errors.js";
 export type { Metrics } from "./metrics.js";
 export { closeWebSocket, createCounterWebSocket, sendPing, type CounterSocketOptions } from "./socket.js";
-export { isName, type CounterEvent, type Described, type Enriched, type HistoryItem, type Liked, type Metadata, type Snapshot, type Update } from "./wire.js";
+export { isName, type CounterEvent, type Described, type Enriched, type HistoryItem, type Liked, type Metadata, type Policy, type Snapshot, type Update } from "./wire.js";

@@ -16,9 +16,27 @@ export interface Metadata {
   operationCount: number;
 }
 
+/** What a counter may be, what is kept of its past, and when it resets itself. */
+export interface Policy {
+  minimum: number;
+  maximum: number | null;
+  on_limit: "clamp" | "reject";
+  initial: number;
+  /** Seconds without an operation; a cron expression; and what they set, null for `initial`. */
+  reset_after: number | null;
+  reset_schedule: string | null;
+  reset_to: number | null;
+  history_limit: number | null;
+  /** In seconds. */
+  history_max_age: number | null;
+  /** What becomes of a schedule's reset that came while the service was down. */
+  missed: "once" | "skip";
+  likes: boolean;
+}
+
 /** What `getMetadata` says: what the counter may be, and when it resets itself next, if it will. */
 export interface Described extends Metadata {
-  policy: { minimum: number; maximum: number | null; likes: boolean };
+  policy: Policy;
   resetsAt?: string;
 }
 
