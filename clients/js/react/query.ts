@@ -2,7 +2,7 @@
 
 import { queryOptions, useQueryClient, type QueryKey } from "@tanstack/react-query";
 import { useEffect, useRef } from "react";
-import type { CounterClient, HistoryItem, Metadata, Update } from "../src/index.js";
+import type { CounterClient, Described, HistoryItem, Update } from "../src/index.js";
 import * as plain from "./useCounterWebSocket.js";
 
 /** Under which keys the answers about a counter are cached. */
@@ -27,7 +27,7 @@ export function counterQueries(client: CounterClient) {
     });
   return {
     getValue: (name: string) => options<{ name: string; value: number }>("getValue", name),
-    getMetadata: (name: string) => options<Metadata>("getMetadata", name),
+    getMetadata: (name: string) => options<Described>("getMetadata", name),
     getHistory: (name: string) => options<HistoryItem[]>("getHistory", name),
   };
 }
