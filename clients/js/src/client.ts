@@ -2,7 +2,7 @@
 
 import { checked, wsUrl } from "./address.js";
 import { call, newKey, type CallOptions } from "./call.js";
-import { Counter, NOTHING_KNOWN, type View } from "./core/counter.js";
+import { Counter, NOTHING_KNOWN, VALUE_MAX, type View } from "./core/counter.js";
 import { Outbox, type Operation } from "./core/outbox.js";
 import { Reconnect, type ReconnectOptions } from "./core/reconnect.js";
 import { diagnose, problem, type Problem } from "./diagnose.js";
@@ -196,8 +196,9 @@ export class CounterClient {
   private operate(name: string, type: OperationType | LikeType, number: number, member?: string): Promise<any> {
     return new Promise((resolve, reject) => {
       checked(name);
-      if (!Number.isSafeInteger(number) || (type.endsWith("crement") && number < 1)) {
-        throw new CounterError("COUNTER_VALIDATION_ERROR", "an integer that is exact, and an amount of at least 1");
+      const least = type.endsWith("crement") ? 1 : -VALUE_MAX;
+      if (!Number.isSafeInteger(number) || number < least) {
+        throw new CounterError("COUNTER_VALIDATION_ERROR", `an integer from ${least} to ${VALUE_MAX}`);
       }
       if (this.state === "closed") throw new CounterError("CLOSED", "the client is closed", { retryable: true });
       this.outbox.add({ name, type, number, member, at: performance.now(), resolve, reject });

@@ -3,7 +3,7 @@
 import type { Metadata, Update } from "../wire.js";
 import type { Operation } from "./outbox.js";
 
-const VALUE_MAX = Number.MAX_SAFE_INTEGER;
+export const VALUE_MAX = Number.MAX_SAFE_INTEGER;
 
 /** What to show of a counter. A new object with every change. */
 export interface View {

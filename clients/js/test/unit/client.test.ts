@@ -128,3 +128,9 @@ test("a connection that is used now and then is kept as long after each time", a
   vi.advanceTimersByTime(200);
   expect(client.state).toBe("idle");
 });
+
+test("a number that is refused is told what it may be", async () => {
+  const client = newClient();
+  await expect(client.setValue("votes", 2 ** 53)).rejects.toThrow("an integer from -9007199254740991 to 9007199254740991");
+  await expect(client.increment("votes", 0)).rejects.toThrow("an integer from 1 to 9007199254740991");
+});
