@@ -92,12 +92,12 @@ class MemoryStore:
             if alarm.counter_id not in fenced:
                 self._alarms[alarm.counter_id, alarm.id] = alarm
         self.step_alarms([each for each in commit.steps if each.before.counter_id not in fenced])
-        for id in (*commit.cleared, *commit.deletions):
-            if id not in fenced:
-                self._members = {key: row for key, row in self._members.items() if key[0] != id}
         self._members |= {row[:2]: row for row in joined}
         for key in left:
             del self._members[key]
+        for id in (*commit.cleared, *commit.deletions):
+            if id not in fenced:
+                self._members = {key: row for key, row in self._members.items() if key[0] != id}
         for id in commit.deletions:
             if id not in fenced:
                 self._alarms = {place: each for place, each in self._alarms.items() if place[0] != id}

@@ -90,6 +90,12 @@ MUTATIONS = (
         "for _, each in calls if each.repeated or each.name in missing]",
         "for _, each in calls if False]",
     ),
+    Mutation(
+        "a like of an earlier life is applied again",
+        "actors/round.py",
+        "            done = answered(counter, operation.type, member, operation.id)",
+        "            done = None",
+    ),
     Mutation("what was taken for new is not looked up", "actors/round.py", "if new and store.seen(new):", "if False:"),
     Mutation("an older link goes on", "actors/host.py", "if each.number < link.number:", "if False:"),
     Mutation(

@@ -6,6 +6,7 @@ It watches the database from underneath and the clients from above. Its rules of
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +22,9 @@ LIMITS = {
     "tight": (0, 6, "reject"),
     "capped": (0, 6, "clamp"),
     "mortal": (0, None, "clamp"),
+    "liked": (0, None, "clamp"),
 }
+MORTAL = ("mortal", "liked")  # Those that are deleted now and then.
 POLICIES: dict[str, dict[str, Any]] = {
     "tight": {"maximum": 6, "on_limit": "reject"},
     "capped": {"maximum": 6},
@@ -49,6 +52,7 @@ class Asked:
     amount: int
     id: str
     asked_at: float
+    member: str | None = None  # Whose like it is.
     answers: list[tuple[float, int, bytes]] = field(default_factory=list)
 
     @property
@@ -78,7 +82,7 @@ class Journal(MemoryStore):
         self._loop = loop
 
     def commit(self, commit: Commit) -> frozenset[int]:
-        names = {write.id: self._names.get(write.id) for write in commit.counters}
+        names = {write.id: self._names.get(write.id) for write in (*commit.counters, *commit.deadlines)}
         fenced = super().commit(commit)
         now = self._loop.time()
         created = {row.id: row.created_at for row in self._counters.values()}
@@ -115,7 +119,13 @@ class Journal(MemoryStore):
             event["reason"] = "deleted"
         elif row.reason or row.type == "reset":
             event["reason"] = row.reason or "manual"
+        if row.type != "reset" and (row.reason or "").startswith("like."):
+            event["member"] = row.actor
         return event
+
+    def members(self, id: int) -> set[str]:
+        """Who likes the counter with this id."""
+        return {member for counter, member in self._members if counter == id}
 
     def close(self) -> None:
         """A host that goes leaves the database as it is."""
@@ -155,8 +165,14 @@ class Auditor:
         if before:
             self.complain(f"applied twice: {row} and {before}")
         before.append(row)
-        kind = "setValue" if asked.type == "sync" else asked.type
-        if (each.name, row.type, row.amount) != (asked.name, kind, asked.amount):
+        if asked.member is None:
+            kind = "setValue" if asked.type == "sync" else asked.type
+            right = (row.type, row.amount) == (kind, asked.amount)
+        else:
+            kinds = {"like.add": ("increment",), "like.remove": ("decrement",)}
+            right = (row.reason, row.actor, row.amount) == (asked.type, asked.member, 1)
+            right = right and row.type in kinds.get(asked.type, ("increment", "decrement"))
+        if each.name != asked.name or not right:
             self.complain(f"{row} is not what was asked: {asked}")
 
     def _answers(self, asked: Asked, rows: list[OperationRecord]) -> None:
@@ -167,7 +183,7 @@ class Auditor:
             self.complain(f"told that it moved: {asked}")
         if (
             len({body for _, status, body in final if status == Status.OK}) > 1
-            and asked.name != "mortal"
+            and asked.name not in MORTAL
             and asked.type != "sync"
         ):
             self.complain(f"answered in two ways: {asked}")  # When a life has begun is not remembered after it.
@@ -185,6 +201,13 @@ class Auditor:
             # One that finds the value as it should be leaves no trace, and is not remembered.
             told = body["oldCount"], body["newCount"]
             right = told[0] == told[1] or any(told == (row.previous_value, row.value) for row in rows)
+        elif asked.member is not None:
+            metadata = body["metadata"]
+            said = (body["newCount"], body["isLiked"], metadata["id"], metadata["operationCount"])
+            right = any(said == (row.value, row.type == "increment", *place(row)) for row in rows) or (
+                # It was so already. That leaves no trace, and when it comes again it may not be so any more.
+                asked.type != "like.toggle" and body["isLiked"] == (asked.type == "like.add")
+            )
         else:
             said = (body["value"], body["previousValue"], body["metadata"]["operationCount"], body["metadata"]["id"])
             right = any(said == (row.value, row.previous_value, row.seq, row.counter_id) for row in rows)
@@ -214,14 +237,23 @@ class Auditor:
     def _order(self, applied: dict[str, list[OperationRecord]]) -> None:
         """What was answered before something else was asked stands before it."""
         done = [
-            (min(at for at, status, _ in asked.answers if status == Status.OK), asked, applied[asked.id][0])
+            (min(told), asked, applied[asked.id][0])
             for asked in self.asked.values()
-            if asked.id in applied and any(status == Status.OK for _, status, _ in asked.answers)
+            if asked.id in applied and (told := [*self._told(asked, applied[asked.id][0])])
         ]
         for at, asked, row in done:
             for _, later, other in done:
                 if later.name == asked.name and later.asked_at > at and place(other) <= place(row):
                     self.complain(f"{other} was asked for after {row} was answered")
+
+    def _told(self, asked: Asked, row: OperationRecord) -> Iterator[float]:
+        """When it was answered with what is in the row."""
+        for at, status, body in asked.answers:
+            if status == Status.OK:
+                # A like that was there already may have been told so, and have been applied when it came again.
+                metadata = {} if asked.member is None else json.loads(body)["metadata"]
+                if not metadata or (metadata["id"], metadata["operationCount"]) == place(row):
+                    yield at
 
     def _history(self) -> None:
         """Each life of each counter: seq without gaps, every value follows from the one before."""
@@ -230,16 +262,34 @@ class Auditor:
             lives.setdefault((each.name, each.row.counter_id), []).append(each.row)
         for (name, id), rows in lives.items():
             value = 0
+            likes: set[str | None] = set()
             for seq, row in enumerate(rows, 1):
+                if name == "liked":
+                    self._membership(row, likes)
                 expected = 0 if row.type == "delete" else outcome(name, row.type, row.amount, value)
                 if (row.seq, row.previous_value, row.value) != (seq, value, expected):
                     self.complain(f"{row} does not follow {value} at {seq - 1}")
                 value = row.value
+            if name == "liked" and self.journal.members(id) != (set() if rows[-1].type == "delete" else likes):
+                self.complain(f"{name} is liked by {self.journal.members(id)}, and should be by {likes}")
             kept = self.journal.since(id, 0, 10_000)
             if rows[-1].type != "delete":
                 state = self.journal.read([name]).get(name)
                 if kept != rows or state is None or (state.id, state.value, state.seq) != (id, value, len(rows)):
                     self.complain(f"{name} is stored as {state} with {len(kept)} rows, and should be {value}")
+
+    def _membership(self, row: OperationRecord, likes: set[str | None]) -> None:
+        """Each member counts once, and only who is one can go."""
+        if row.type == "increment":
+            if row.actor in likes:
+                self.complain(f"{row}: who likes it likes it again")
+            likes.add(row.actor)
+        elif row.type == "decrement":
+            if row.actor not in likes:
+                self.complain(f"{row}: who does not like it takes it back")
+            likes.discard(row.actor)
+        else:
+            likes.clear()
 
     def _reads(self) -> None:
         for name, _, end, value in self.reads:

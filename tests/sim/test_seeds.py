@@ -45,6 +45,12 @@ def test_moves(seed: int) -> None:
     assert played(seed, Plan.of_moves(seed)) == []
 
 
+@pytest.mark.parametrize("first", range(0, 80, 20))
+def test_likes(first: int) -> None:
+    for seed in range(first, first + 20):
+        assert played(seed, Plan.of_likes(seed)) == [], seed
+
+
 @pytest.mark.parametrize("seed", FOUND)
 def test_found(seed: int) -> None:
     assert played(seed) == [], f"python -m tests.sim {seed}"

@@ -22,7 +22,7 @@ from actors.placement import HostEntry, Placement, Table
 from actors.router import DEADLINE_S, Router
 from gateway.hub import Hub
 from gateway.session import Services, Session
-from tests.sim.auditor import POLICIES, Asked, Auditor, Journal
+from tests.sim.auditor import MORTAL, POLICIES, Asked, Auditor, Journal
 from tests.sim.weather import Disk, Storm
 from tests.support.clock import LoopClock
 from tests.support.loop import JumpingLoop, current
@@ -30,6 +30,8 @@ from tests.support.network import Network
 from tests.support.stream import Stream
 
 NAMES = ("free", "tight", "capped", "mortal")
+LIKED, MEMBERS = "liked", ("ann", "bob")  # So few that they meet.
+LIKING = ("like.add", "like.add", "like.remove", "like.toggle", "like.toggle", "delete", "delete")
 STORM_S = 4.0  # How long things go wrong.
 CALM_S = 11.0  # How long they may take to come to rest: two audits of a host.
 SECRET = "secret"
@@ -55,6 +57,7 @@ class Plan:
         self.faults_every_s = chance.choice((0.1, 0.4, 1.0))
         self.late_tables = chance.random() < 0.5
         self.deletions = chance.random() < 0.3
+        self.likers = 0
         self.hibernate_after_s = chance.choice((0.1, 1.0, 10.0))
         self.max_resident = chance.choice((1, 2, 100))
 
@@ -66,6 +69,13 @@ class Plan:
         plan.delay_s, plan.disk_s, plan.pause_s = 0.1, 0.2, 0.0
         plan.clients, plan.operations = 6, 15
         plan.faults, plan.faults_every_s = ["banish_one", "freeze", "dedicate", "cut"], 0.2
+        return plan
+
+    @classmethod
+    def of_likes(cls, seed: int) -> Plan:
+        """Some like the same, take it back, and send everything again; and it is deleted in between."""
+        plan = cls(seed)
+        plan.likers = 3
         return plan
 
 
@@ -209,6 +219,8 @@ class Subscriber:
         self.label = f"subscriber {number}"
         self.rate = self.chance.choice((0, 0, 0, 5))
         self.filters = self.chance.choice((None, None, None, frozenset({"increment"})))
+        if world.plan.likers and number % 2:
+            self.name = LIKED
         self.stream = Stream(world.journal.truth(self.name), complete=self.filters is None)
 
     def writer(self, stream: Stream) -> Callable[[bytes], None]:
@@ -245,7 +257,7 @@ class Subscriber:
         placed = channel.placed.is_set() and channel.catching_up is False
         truth = self.world.journal.truth(self.name)
         seen, since = None, None
-        if wish == "since" and self.stream.seen is not None and self.name != "mortal" and self.filters is None:
+        if wish == "since" and self.stream.seen is not None and self.name not in MORTAL and self.filters is None:
             seen, since = self.stream.seen, self.stream.seen.seq
         joined = len(truth.events) if placed and wish == "plain" else None
         self.stream = Stream(truth, seen, joined, self.filters is None)
@@ -424,13 +436,31 @@ class World:
             gateway = chance.choice(self.gateways)
             id = f"key:{number}.{turn}" if keyed else gateway.ids.next()
             asked = self.auditor.asked[id] = Asked(name, type, amount, id, self.loop.time())
-            calls = [self.call(gateway, asked, keyed)]
-            if keyed and chance.random() < 0.3:  # Impatient, or a proxy that tries again.
-                calls.append(self.call(chance.choice(self.gateways), asked, keyed))
-            await asyncio.gather(*calls)
+            await self.ask(gateway, asked, keyed, chance)
             if chance.random() < 0.2:
                 await self.read(gateway, name)
             await asyncio.sleep(chance.random() * self.plan.pause_s)
+
+    async def liker(self, number: int) -> None:
+        """Likes, takes it back, and now and then deletes it all. Some of that is sent again much later."""
+        chance = Random(f"{self.seed}/liker/{number}")
+        for turn in range(self.plan.operations):
+            type = chance.choice(LIKING)
+            member = chance.choice(MEMBERS) if type.startswith("like.") else None
+            id = f"key:like.{number}.{turn}"
+            asked = self.auditor.asked[id] = Asked(LIKED, type, 0, id, self.loop.time(), member)
+            gateway = chance.choice(self.gateways)
+            await self.ask(gateway, asked, True, chance)
+            await asyncio.sleep(chance.random() * self.plan.pause_s)
+            if chance.random() < 0.3:
+                again = chance.choice([each for each in self.auditor.asked.values() if each.name == LIKED])
+                await self.call(chance.choice(self.gateways), again, True)
+
+    async def ask(self, gateway: SimGateway, asked: Asked, keyed: bool, chance: Random) -> None:
+        calls = [self.call(gateway, asked, keyed)]
+        if keyed and chance.random() < 0.3:  # Impatient, or a proxy that tries again.
+            calls.append(self.call(chance.choice(self.gateways), asked, keyed))
+        await asyncio.gather(*calls)
 
     async def call(self, gateway: SimGateway, asked: Asked, keyed: bool) -> None:
         for _ in range(5):
@@ -446,7 +476,7 @@ class World:
         answer: asyncio.Future[tuple[int, bytes]] = self.loop.create_future()
         if not gateway.open:
             return Status.UNAVAILABLE, b""
-        operation = Operation(0, asked.name, asked.type, asked.amount, asked.id, keyed)
+        operation = Operation(0, asked.name, asked.type, asked.amount, asked.id, keyed, member=asked.member)
         operation.policy = POLICIES.get(asked.name) if asked.type == "create" else None
         gateway.router.submit(operation, lambda status, body: answer.set_result((status, body)))
         return await answer
@@ -474,6 +504,7 @@ class World:
         storm = self.loop.create_task(self.storm())
         listening = [self.loop.create_task(subscriber.live()) for subscriber in self.subscribers]
         clients = [self.loop.create_task(self.client(number)) for number in range(self.plan.clients)]
+        clients += [self.loop.create_task(self.liker(number)) for number in range(self.plan.likers)]
         await storm
         self.heal()
         await asyncio.gather(*clients, *listening)
@@ -498,7 +529,7 @@ class World:
 
     async def judge(self) -> None:
         self.auditor.judge()
-        for name in NAMES:
+        for name in (*NAMES, LIKED):
             state = self.journal.read([name]).get(name)
             for gateway in self.gateways:
                 value = await self.read(gateway, name)
