@@ -674,6 +674,15 @@ class TestMembers:
         assert store.memberships(asked) == {(row.id, "bob"), (row.id, 'a"b\\c')}
         assert store.memberships([]) == set()
 
+    def test_all_of_them_go_with_the_counter_also_who_came_and_went_in_the_same_commit(self, store: Store) -> None:
+        row = claimed(store)
+        store.commit(Commit([write(row, 1, 1)], joined=[MemberRecord(row.id, "ann", 1)]))
+        joined, left = [MemberRecord(row.id, "bob", 2)], [(row.id, "ann")]
+        last = Commit([write(row, 1, 3)], joined=joined, left=left, deletions=[row.id])
+        assert store.commit(last) == frozenset()
+        assert store.memberships([(row.id, "ann"), (row.id, "bob")]) == set()
+        assert store.members(row.id, "", 9) == []
+
     def test_they_are_paged_by_the_bytes_of_their_names(self, store: Store) -> None:
         row, other = claimed(store), claimed(store, "other")
         names = ["B", "a", "b", "z", "é", "ﬀ", "😀"]
