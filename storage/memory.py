@@ -62,7 +62,8 @@ class MemoryStore:
         left = [key for key in commit.left if key[0] not in fenced]
         if any(row[:2] in self._members for row in joined) or not self._members.keys() >= set(left):
             raise StorageUnavailable(NOT_MEMBERS)
-        if not self._ran.isdisjoint((run.key, run.run) for _, _, run in commit.steps if run is not None):
+        steps = [each for each in commit.steps if each.before.counter_id not in fenced and self._fits(each)]
+        if not self._ran.isdisjoint((each.run.key, each.run.run) for each in steps if each.run is not None):
             raise StorageUnavailable("an alarm's run is there already")
         for write in writes:
             if write.id not in fenced:
@@ -91,7 +92,7 @@ class MemoryStore:
         for alarm in commit.alarms:
             if alarm.counter_id not in fenced:
                 self._alarms[alarm.counter_id, alarm.id] = alarm
-        self.step_alarms([each for each in commit.steps if each.before.counter_id not in fenced])
+        self.step_alarms(steps)
         self._members |= {row[:2]: row for row in joined}
         for key in left:
             del self._members[key]
@@ -204,12 +205,17 @@ class MemoryStore:
         found += [each for when, _, each in at if when <= wall][:limit]
         return [(self._names[each.counter_id], each) for each in found]
 
+    def _fits(self, step: AlarmStep) -> bool:
+        """Whether the alarm is still as it was before the step."""
+        alarm = self._alarms.get((step.before.counter_id, step.before.id))
+        return alarm is not None and (alarm.key, alarm.run) == (step.before.key, step.before.run)
+
     def step_alarms(self, steps: Sequence[AlarmStep]) -> None:
-        for before, after, run in steps:
-            place = before.counter_id, before.id
-            alarm = self._alarms.get(place)
-            if alarm is None or (alarm.key, alarm.run) != (before.key, before.run):
+        for each in steps:
+            if not self._fits(each):
                 continue
+            before, after, run = each
+            place = before.counter_id, before.id
             if after is None:
                 del self._alarms[place]
             else:
