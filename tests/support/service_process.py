@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -28,6 +29,7 @@ from typing import Any, Self, TypeVar
 import psutil
 
 ROOT = Path(__file__).parents[2]
+PORTS = range(20_000, 32_000)  # Below those that kernels give away, above those of Ray's workers.
 MARK = "SERVICE_UNDER_TEST"  # The environment variable; its value is different for each service.
 START_S = 60.0
 STOP_S = 25.0
@@ -65,11 +67,15 @@ def wait_for(what: str, look: Callable[[], T], seconds: float = 30.0) -> T:
 
 
 def free_port() -> int:
-    """A TCP port that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port that nobody uses now, and that the kernel gives nobody who does not ask for it.
+
+    Of those that it gives to anybody, Ray and every connection take many, perhaps this one before the service has it.
+    """
+    for port in random.sample(PORTS, len(PORTS)):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError(f"no port is free in {PORTS}")
 
 
 def environment(**more: str) -> dict[str, str]:
