@@ -159,7 +159,7 @@ test('listAll, by prefix and in pages', async () => {
     [`${family}.1`, 1], [`${family}.2`, 2], [`${family}.3`, 3],
   ])
   for (const one of all.counters) {
-    assert.deepEqual(Object.keys(one).sort(), ['createdAt', 'createdBy', 'name', 'updatedAt', 'value'])
+    assert.deepEqual(Object.keys(one).sort(), ['createdAt', 'createdBy', 'likes', 'name', 'updatedAt', 'value'])
   }
 
   const found = []
