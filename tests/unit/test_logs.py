@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 
 from actors import logs
+from actors.host_actor import HostActor
+from actors.runtime import SupervisorActor
+from actors.timer_actor import TimerActor
+from gateway.deploy import GatewayActor
 
 log = logging.getLogger("counters.test")
 
@@ -31,3 +35,8 @@ def test_why_an_actor_could_not_start_is_one_line_of_the_log(tmp_path: Path) -> 
         root.handlers[:], root.level, root.propagate = before[0], before[1], before[2]
     assert "CRITICAL counters.test action=start_failed error=OSError(" in line
     assert "Traceback" in line
+
+
+@pytest.mark.parametrize("actor", [HostActor, TimerActor, SupervisorActor, GatewayActor])
+def test_every_actor_tells_of_it(actor: type) -> None:
+    assert hasattr(actor.__init__, "__wrapped__")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from unittest.mock import patch
 
 import pytest
 
@@ -38,6 +39,14 @@ class TestTakenBack:
             await s.work()
             await s.call(operation())
             assert not [each for each in s.link.said if each[0] == "burst"]
+
+
+class TestQuestions:
+    @jumping
+    async def test_one_that_breaks_is_answered_all_the_same(self) -> None:
+        async with stage() as s:
+            with patch("actors.queries.answer", side_effect=ValueError("a bug of ours")):
+                assert await s.asked("value", "votes") == (Status.UNAVAILABLE, None)
 
 
 class TestFarBehind:
