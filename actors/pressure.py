@@ -5,7 +5,8 @@ as the one that answers 3,000. By Little's law the calls under way are the rate 
 the delay to its target is the limit so far, times the target, divided by the delay.
 
 A burst is not overload. What counts is the least delay of a window (as in CoDel, Nichols and Jacobson 2012): only a
-queue that did not drain at any moment of it is one that stands. Nothing here reads a clock or waits.
+queue that did not drain at any moment of it is one that stands. It may do so for a while, unless it is full: then what
+comes is much more than the host can do, and every window that passes makes it worse. Nothing here reads a clock.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ TARGET_S = 0.006  # The delay that a queue may stand at, at least.
 TIMES_CALM = 3.0  # The same as a multiple of the delay in calm times; a slow disk is no overload.
 CALM_MAX_S = 0.1  # No delay beyond it is taken for calm.
 WINDOW_S = 0.025
-PATIENCE_S = 0.1  # A queue that stands for less is a burst, or a disk that had to catch its breath.
+PATIENCE_S = 0.5  # A queue that stands for less, and is not full, is a burst, or a disk that had to catch its breath.
 IDLE_S = 0.5
 STALLED_S = 0.25  # A host that answers nothing for so long is not slow but away, and calls wait for its successor.
 
@@ -69,7 +70,7 @@ class Pressure:
         target = max(TARGET_S, TIMES_CALM * self._calm)
         if target < least < inf and busiest > LEAST:
             self._stands_since = min(self._stands_since, now)
-            if self.limit < MOST or now - self._stands_since >= PATIENCE_S:
+            if self.limit < MOST or self.refused or now - self._stands_since >= PATIENCE_S:
                 self.limit = max(LEAST, round(min(self.limit, busiest) * target / least))
         else:
             self._stands_since = inf

@@ -52,7 +52,7 @@ class Wire:
     open: Open
     channels: int
     in_flight: int  # Of each channel, when the capacity is sought.
-    closed: int  # So many channels, then.
+    closed: int  # So many channels, then: with fewer it waits for us, with more it begins to refuse.
 
 
 async def run(service: Service, sizes: Sizes, verdict: Verdict) -> None:
@@ -60,8 +60,8 @@ async def run(service: Service, sizes: Sizes, verdict: Verdict) -> None:
     names = [f"busy-{number}" for number in range(sizes.counters)]
     with _cores_of_their_own(service):
         for wire in (
-            Wire("WebSocket", sockets, sizes.sockets, 8, 16),
-            Wire("HTTP", connections, sizes.connections, 1, 32),
+            Wire("WebSocket", sockets, sizes.sockets, 8, 32),
+            Wire("HTTP", connections, sizes.connections, 1, 128),
         ):
             await overload(service, wire, names, sizes.seconds, verdict)
 

@@ -118,6 +118,15 @@ def test_a_delay_has_to_last() -> None:
     assert pressure.limit == LEAST
 
 
+def test_a_full_queue_is_not_waited_for() -> None:
+    host = Host(30_000)
+    host.work(15_000, 1.0)
+    host.work(90_000, 2 * MOST / 60_000)  # 60,000 a second are too much: it is full after half of this time.
+    host.work(90_000, MOST / host.rate)  # What was let in has to be done first.
+    assert host.pressure.limit < MOST / 4
+    assert host.delay() < 3 * TARGET_S
+
+
 def test_who_answers_nothing_is_away_and_not_slow() -> None:
     pressure = Pressure()
     assert pressure.stalled(5.0)
