@@ -96,6 +96,7 @@ async def run(service: Service, sizes: Sizes, verdict: Verdict) -> None:
 
 
 async def _beside(service: Service, crowd: Crowd, sizes: Sizes, key: str) -> Heat:
+    """That of the others while this service's hot counter is hit."""
     flood = await Flood.start(service.port, HOT, key, sizes.clients)
     began = time.monotonic()
     try:
@@ -109,18 +110,10 @@ async def _beside(service: Service, crowd: Crowd, sizes: Sizes, key: str) -> Hea
 
 
 async def _apart(crowd: Crowd, sizes: Sizes) -> list[Latency]:
-    """That of the others while the same flood goes to another service."""
-    measured = []
-    with Service(hosts=1, gateways=1, dedicated=0) as other:
+    """That of the others while the same is done to another service, which is like this one."""
+    with Service(**_flags(sizes)) as other:
         await asyncio.to_thread(other.start)
-        for round in range(sizes.apart):
-            flood = await Flood.start(other.port, HOT, f"apart{round}", sizes.clients)
-            try:
-                await asyncio.sleep(SETTLED_S)
-                measured.append(await _latency(crowd, sizes.seconds))
-            finally:
-                await flood.stop()
-    return measured
+        return [(await _beside(other, crowd, sizes, f"apart{round}")).others for round in range(sizes.apart)]
 
 
 def _alone(service: Service) -> bool:
@@ -138,13 +131,11 @@ def _median(measured: Sequence[Latency]) -> Latency:
     return Latency(*(statistics.median(column) for column in zip(*measured, strict=True)))
 
 
-COMMAND = Command(
-    about=__doc__,
-    sizes=Sizes(),
-    quick=QUICK,
-    flags=lambda sizes: {"hosts": sizes.hosts, "gateways": sizes.gateways, "dedicated": sizes.dedicated},
-    run=run,
-)
+def _flags(sizes: Sizes) -> dict[str, object]:
+    return {"hosts": sizes.hosts, "gateways": sizes.gateways, "dedicated": sizes.dedicated}
+
+
+COMMAND = Command(about=__doc__, sizes=Sizes(), quick=QUICK, flags=_flags, run=run)
 
 if __name__ == "__main__":
     sys.exit(COMMAND.main())
