@@ -19,6 +19,7 @@ BACKOFF_MAX_S = 2.0
 RETRY_AFTER_MAX_S = 10.0  # Nobody looks at a silent prompt for longer; the refusal is shown instead.
 
 Reply = dict[str, Any]
+Json = Reply | list[Any]
 
 
 class ErrorDetail(msgspec.Struct):
@@ -36,11 +37,12 @@ class ErrorBody(msgspec.Struct):
     error: ErrorDetail
 
 
-def judge(url: str, status: int, headers: Mapping[str, str], body: bytes) -> Reply | Failure:
-    """Turn an HTTP answer into its JSON object, or into a failure that knows whether to try again."""
+def judge(url: str, status: int, headers: Mapping[str, str], body: bytes) -> Json | Failure:
+    """Turn an HTTP answer into its JSON object or array, or into a failure that knows whether to try again."""
     if 200 <= status < 300:
         try:
-            return msgspec.json.decode(body, type=Reply)
+            said: Json = msgspec.json.decode(body, type=Json)
+            return said
         except msgspec.DecodeError:
             return Failure(unexpected(url), again=False)
     retry_after_s = seconds(headers.get("retry-after"))

@@ -10,9 +10,11 @@ from collections.abc import Callable
 
 from gateway.commands.address import DEFAULT_URL, service_url
 from gateway.commands.alarms import run_alarms
-from gateway.commands.counters import run_change, run_get, run_list
+from gateway.commands.counters import run_change, run_delete, run_get, run_list
 from gateway.commands.errors import CommandError
+from gateway.commands.history import LIMIT, run_history, run_undo
 from gateway.commands.hosts import run_ps, run_restart, run_scale
+from gateway.commands.policy import policy_field, run_policy
 from gateway.commands.statistics import run_drift, run_sync
 from gateway.commands.terminal import printable
 from gateway.commands.watch import run_watch
@@ -59,6 +61,21 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     put.add_argument("value", type=whole_number, metavar="VALUE")
     put.set_defaults(fields=("value",))
     add_change(subparsers, "reset", "reset", "set a counter back to its initial value", common)
+    delete = add_command(subparsers, "delete", run_delete, "remove a counter and its history", common)
+    delete.add_argument("name", metavar="NAME")
+    add_key(delete)
+
+    history = add_command(subparsers, "history", run_history, "list what was done to a counter", common)
+    history.add_argument("name", metavar="NAME")
+    history.add_argument("--limit", type=positive_number, default=LIMIT, metavar="N", help=f"the newest N ({LIMIT})")
+    undo = add_command(subparsers, "undo", run_undo, "take an operation back and print the new value", common)
+    undo.add_argument("name", metavar="NAME")
+    undo.add_argument("id", type=positive_number, metavar="ID", help="of the operation, as `history` prints it")
+    policy = add_command(subparsers, "policy", run_policy, "print the rules of a counter, or change some", common)
+    policy.add_argument("name", metavar="NAME")
+    example = "minimum=0 on_limit=reject reset_after=20m"
+    policy.add_argument("fields", nargs="*", type=policy_field, metavar="FIELD=VALUE", help=f"such as {example}")
+    add_key(policy)
 
     watch = add_command(subparsers, "watch", run_watch, "show live values until Ctrl-C", common)
     watch.add_argument("names", nargs="+", metavar="NAME")
@@ -120,13 +137,18 @@ def add_change(
     """Register a command that sends one operation; `fields` are the arguments that go with the name."""
     parser = add_command(subparsers, name, run_change, f"{summary} and print its new value", common)
     parser.add_argument("name", metavar="NAME")
+    add_key(parser)
+    parser.set_defaults(procedure=procedure, fields=())
+    return parser
+
+
+def add_key(parser: argparse.ArgumentParser) -> None:
+    """Give a command the option --key."""
     parser.add_argument(
         "--key",
         type=operation_key,
         help="idempotency key (default: a random one); sent again it changes nothing a second time",
     )
-    parser.set_defaults(procedure=procedure, fields=())
-    return parser
 
 
 def add_amount(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""The commands about counters: get, add, sub, set, reset, list."""
+"""The commands about counters: get, add, sub, set, reset, delete, list."""
 
 from __future__ import annotations
 
@@ -70,6 +70,14 @@ def run_change(args: argparse.Namespace) -> None:
         reply = service.ask(f"counter.{args.procedure}", question, key=args.key or secrets.token_hex(16))
         value = service.shaped(reply, Changed).value
     print_lines([json_line(reply) if args.json else str(value)])
+
+
+def run_delete(args: argparse.Namespace) -> None:
+    """Remove a counter. Nothing is printed, as there is no value any more."""
+    with Service(args.url) as service:
+        reply = service.ask("counter.delete", {"name": args.name}, key=args.key or secrets.token_hex(16))
+    if args.json:
+        print_lines([json_line(reply)])
 
 
 def run_list(args: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ import httpx
 import msgspec
 
 from gateway.commands.address import is_local
-from gateway.commands.answers import Reply, judge, pause_s, reason_of, unexpected, unusable
+from gateway.commands.answers import Json, Reply, judge, pause_s, reason_of, unexpected, unusable
 from gateway.commands.errors import Failure, Unreachable
 
 REQUEST_TIMEOUT_S = 10.0
@@ -54,6 +54,20 @@ class Service:
         A procedure that changes something needs a `key`: the service answers a key that it has seen with the
         first result, so a repetition never changes anything twice. Raises Refused or Unreachable.
         """
+        return self.shaped(self._ask(procedure, question, key), Reply)
+
+    def read(self, procedure: str, question: Mapping[str, Any], shape: type[Read]) -> Read:
+        """Ask, and give the output the shape it should have. Raises Refused if it has another one."""
+        return self.shaped(self._ask(procedure, question), shape)
+
+    def shaped(self, reply: Json, shape: type[Read]) -> Read:
+        """The reply as typed data. Raises Refused if it is something else."""
+        try:
+            return msgspec.convert(reply, shape)
+        except msgspec.ValidationError:
+            raise unexpected(self.url) from None
+
+    def _ask(self, procedure: str, question: Mapping[str, Any], key: str | None = None) -> Json:
         patient_until = self._clock() + PATIENCE_S
         applied_perhaps = False
         attempt = 1
@@ -71,18 +85,7 @@ class Service:
             self._sleep(wait_s)
             attempt += 1
 
-    def read(self, procedure: str, question: Mapping[str, Any], shape: type[Read]) -> Read:
-        """Ask, and give the output the shape it should have. Raises Refused if it has another one."""
-        return self.shaped(self.ask(procedure, question), shape)
-
-    def shaped(self, reply: Reply, shape: type[Read]) -> Read:
-        """The reply as typed data. Raises Refused if it is something else."""
-        try:
-            return msgspec.convert(reply, shape)
-        except msgspec.ValidationError:
-            raise unexpected(self.url) from None
-
-    def _ask_once(self, procedure: str, question: Mapping[str, Any], key: str | None) -> Reply | Failure:
+    def _ask_once(self, procedure: str, question: Mapping[str, Any], key: str | None) -> Json | Failure:
         headers = {} if key is None else {"Idempotency-Key": key}
         try:
             answer = self._http.post(f"{self.url}/rpc/{procedure}", json=question, headers=headers)

@@ -26,6 +26,26 @@ def test_commands_change_and_read(service: Service, counter: str) -> None:
     assert counters("reset", counter) == "0\n"
 
 
+def test_history_policy_and_the_end_of_a_counter(service: Service, counter: str) -> None:
+    def counters(*arguments: str) -> list[str]:
+        run = run_command(*arguments, "--url", service.url)
+        assert (run.returncode, run.stderr) == (0, ""), run.stderr
+        return run.stdout.splitlines()
+
+    assert "on_limit reject" in [" ".join(line.split()) for line in counters("policy", counter, "on_limit=reject")]
+    counters("add", counter, "3")
+    counters("add", counter, "4")
+    newest, oldest = (line.split() for line in counters("history", counter))
+    assert (newest[0], *newest[2:5]) == ("2", "increment(4)", "3", "7")
+    assert (oldest[0], *oldest[2:5]) == ("1", "increment(3)", "0", "3")
+    assert counters("undo", counter, "1") == counters("undo", counter, "1") == ["4"]
+    assert json.loads(counters("policy", counter, "--json")[0])["on_limit"] == "reject"
+    assert counters("delete", counter) == []
+    assert counters("get", counter) == ["0"]
+    gone = run_command("history", counter, "--url", service.url)
+    assert (gone.returncode, gone.stderr.partition(":")[0]) == (1, "COUNTER_NOT_FOUND")
+
+
 def test_a_refusal_is_one_line_and_code_1(service: Service) -> None:
     run = run_command("add", "not a name", "--url", service.url)
     assert (run.returncode, run.stdout) == (1, "")

@@ -15,7 +15,7 @@ import pytest
 from websockets.frames import Close
 
 from gateway import cli
-from gateway.commands import arguments, counters, hosts, statistics
+from gateway.commands import arguments, counters, history, hosts, policy, statistics
 from gateway.commands.address import DEFAULT_URL, is_local, service_url, shown, socket_url
 from gateway.commands.answers import ATTEMPTS_MAX, backoff_s, judge, pause_s, reason_of, seconds
 from gateway.commands.counters import NAMES_MAX, PAGE_MAX, pages
@@ -88,7 +88,7 @@ def run(monkeypatch):
 
     def run(line, *answers):
         service = FakeService(*answers)
-        for module in (counters, hosts, statistics):
+        for module in (counters, history, hosts, policy, statistics):
             monkeypatch.setattr(module, "Service", service.connect)
         args = parser().parse_args(line.split())
         return args.run(args), service
@@ -256,12 +256,13 @@ def test_a_proxy_of_no_use_is_one_line_and_exit_code_2(line, monkeypatch, capsys
 # Judging an answer.
 
 
-def test_a_success_is_its_json_object():
+def test_a_success_is_its_json_object_or_array():
     assert judge(URL, 200, {}, b'{"value": 1}') == {"value": 1}
+    assert judge(URL, 200, {}, b"[1]") == [1]
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"[1]", b"1", b'{"value":'])
-def test_a_success_that_is_no_object_is_not_this_service(body):
+@pytest.mark.parametrize("body", [b"", b"<html>", b"1", b"null", b'{"value":'])
+def test_a_success_that_is_neither_is_not_this_service(body):
     failure = judge(URL, 200, {}, body)
     assert isinstance(failure, Failure) and not failure.again
     assert str(failure.error).startswith("UNEXPECTED_ANSWER: ")
@@ -432,7 +433,81 @@ def test_many_names_are_asked_for_in_portions(run, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == '{"name":"n1000","value":2}'
 
 
-@pytest.mark.parametrize("answer", [{}, {"values": {}}, {"values": {"votes": "42"}}, {"values": 3}])
+def items(*ids):
+    return [
+        {
+            "id": id,
+            "operation": "increment(1)",
+            "previousValue": id - 1,
+            "newValue": id,
+            "timestamp": "2026-11-22T02:18:45.634Z",
+            "operationId": f"id{id}",
+            "subject": None,
+            "source": None if id % 2 else "http 127.0.0.1",
+            "reason": None,
+        }
+        for id in ids
+    ]
+
+
+def test_history_is_a_line_for_each_operation(run, capsys):
+    code, service = run("history votes", items(2, 1), [])
+    assert code == 0 and service.asked[0] == ("getHistory", {"name": "votes", "limit": 20}, None)
+    assert capsys.readouterr().out.splitlines() == [
+        "2  2026-11-22T02:18:45.634Z  increment(1)  1  2  http 127.0.0.1",
+        "1  2026-11-22T02:18:45.634Z  increment(1)  0  1  -",
+    ]
+
+
+def test_history_asks_on_until_it_has_enough(run, capsys):
+    code, service = run("history votes --limit 150 --json", items(*range(300, 200, -1)), items(*range(200, 150, -1)))
+    assert code == 0
+    assert [question for _, question, _ in service.asked] == [
+        {"name": "votes", "limit": 100},
+        {"name": "votes", "limit": 50, "before": 201},
+    ]
+    lines = capsys.readouterr().out.splitlines()
+    assert [json.loads(line)["id"] for line in lines] == list(range(300, 150, -1))
+
+
+def test_a_service_that_repeats_its_history_keeps_nobody(run, capsys):
+    code, service = run("history votes --limit 1000", items(2, 1))
+    assert code == 0 and len(service.asked) == 2
+
+
+def test_undo_needs_no_key_because_its_operation_is_one(run, capsys):
+    code, service = run("undo votes 17", result(3))
+    assert (code, service.asked) == (0, [("undo", {"name": "votes", "seq": 17}, None)])
+    assert capsys.readouterr().out == "3\n"
+
+
+def test_delete_says_nothing(run, capsys):
+    code, service = run("delete votes --key k", {"success": True, "name": "votes"})
+    assert (code, service.asked, capsys.readouterr().out) == (0, [("delete", {"name": "votes"}, "k")], "")
+
+
+def test_a_policy_is_a_line_for_each_field(run, capsys):
+    policy = {"minimum": 0, "reset_after": "20m", "likes": False}
+    code, service = run("policy votes", {"name": "votes", "policy": policy})
+    assert (code, service.asked) == (0, [("getMetadata", {"name": "votes"}, None)])
+    assert capsys.readouterr().out.splitlines() == ["minimum      0", "reset_after  20m", "likes        false"]
+
+
+def test_fields_of_a_policy_are_json_or_else_texts(run, capsys):
+    line = "policy votes minimum=-1 maximum=null reset_after=20m likes=true initial=NaN --key k"
+    code, service = run(line, {"success": True, "policy": {}})
+    policy = {"minimum": -1, "maximum": None, "reset_after": "20m", "likes": True, "initial": "NaN"}
+    assert (code, service.asked) == (0, [("configure", {"name": "votes", "policy": policy}, "k")])
+
+
+@pytest.mark.parametrize("field", ["minimum", "=3", ""])
+def test_what_is_no_field_of_a_policy_is_wrong_usage(field):
+    with pytest.raises(SystemExit) as exit:
+        parser().parse_args(["policy", "votes", field])
+    assert exit.value.code == 2
+
+
+@pytest.mark.parametrize("answer", [{}, [1], {"values": {}}, {"values": {"votes": "42"}}, {"values": 3}])
 def test_an_answer_of_another_shape_is_told_and_no_traceback(run, capsys, answer):
     code, _ = run("get votes", answer)
     assert code == 1
