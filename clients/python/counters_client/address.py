@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
+
+import msgspec
 
 DEFAULT_URL = "http://127.0.0.1:8094"
 
@@ -42,5 +43,5 @@ def socket_url(url: str, key: str, events: Collection[str] | None, rate: float |
     if rate is not None:
         wishes["rate"] = f"{rate:g}"
     if attachment is not None:
-        wishes["attachment"] = json.dumps(attachment, separators=(",", ":"))
+        wishes["attachment"] = msgspec.json.encode(attachment).decode()
     return f"{re.sub('^http', 'ws', url)}/ws?{urlencode(wishes, quote_via=quote)}"

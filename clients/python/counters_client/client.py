@@ -101,7 +101,8 @@ class CounterClient:
     and applied once. Every method raises CounterError.
 
     `events` and `rate` are what the service is to send of what is watched: only these types, at most so many a second.
-    `attachment` is what others are told of this client. `on_state` is called at each change of `state`.
+    `attachment` is what others are told of this client. `on_state` is called at each change of `state`. Raises Invalid,
+    and ValueError for a `url` that is none.
     """
 
     def __init__(
@@ -114,6 +115,7 @@ class CounterClient:
         limits: Limits | None = None,
         on_state: OnState | None = None,
     ) -> None:
+        wire.check_wishes(events, rate, attachment)
         self.url = service_url(url)
         self._limits = limits or Limits()
         self._events = events
@@ -128,8 +130,8 @@ class CounterClient:
         self._http: Http | None = None
 
     async def __aenter__(self) -> Self:
-        if self.state is State.CLOSED:
-            raise ClientClosed("a client that was closed is not opened again")
+        if self.state is State.CLOSED or self._socket is not None:
+            raise ClientClosed("a client is opened once")
         limits = self._limits
         self._http = Http(self.url, self._breaker, self.metrics, limits.backoff, limits.answer_s, random.random)
         self._socket = Socket(self._socket_url, self._connection, self._breaker, self._on_state, limits.answer_s)

@@ -127,3 +127,34 @@ def test_a_client_for_scripts_is_opened_once() -> None:
         client.__enter__()
     with pytest.raises(ClientClosed), client:
         pass
+
+
+@pytest.mark.parametrize(
+    ("wishes", "field"),
+    [
+        ({"events": "reset"}, "events"),
+        ({"events": ["resets"]}, "events"),
+        ({"events": []}, "events"),
+        ({"events": [["reset"]]}, "events"),
+        ({"events": ""}, "events"),
+        ({"rate": "5"}, "rate"),
+        ({"rate": 0}, "rate"),
+        ({"rate": float("nan")}, "rate"),
+        ({"attachment": object()}, "body"),
+        ({"attachment": "a" * 2**14}, "attachment"),
+    ],
+)
+def test_what_no_connection_could_ask_for_is_told_at_once(wishes, field) -> None:
+    with pytest.raises(Invalid) as wrong:
+        CounterClient(URL, **wishes)
+    assert wrong.value.data["field"] == field
+
+
+def test_a_client_that_is_open_is_not_opened_again(service) -> None:
+    async def enter_again(client: CounterClient) -> None:
+        with pytest.raises(ClientClosed):
+            await client.__aenter__()
+        service.answer = {"name": "votes", "value": 3}
+        assert await client.get_value("votes") == 3
+
+    run(enter_again)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -15,8 +15,11 @@ from counters_client.records import Event, Metadata, Position
 NAME = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9_.:-]{1,100}\Z")
 MESSAGE_MAX = 64 * 2**10  # Bytes; the service closes the connection on a larger one.
 NAMES_MAX = 100  # In one message: with their places they stay below MESSAGE_MAX, however long they are.
+ATTACHMENT_MAX = 16 * 2**10  # Bytes of JSON.
+RATE_MIN, RATE_MAX = 0.01, 1_000.0
 PING = '{"type":"ping"}'
-EVENTS = frozenset({"increment", "decrement", "setValue", "reset", "snapshot"})
+CHANGES = frozenset({"increment", "decrement", "setValue", "reset"})
+EVENTS = CHANGES | {"snapshot"}
 OPERATIONS = ("increment", "decrement", "setValue", "reset", "like.toggle", "like.add", "like.remove", "setAttachment")
 RESULTS = frozenset(f"{operation}Result" for operation in OPERATIONS)
 
@@ -128,6 +131,19 @@ def checked_places(since: Mapping[str, Position]) -> dict[str, Position]:
     if not all(isinstance(part, int) and part >= 0 for place in places.values() for part in place):
         raise invalid("since", "a position is two numbers from 0")
     return places
+
+
+def check_wishes(events: Collection[str] | None, rate: float | None, attachment: Any) -> None:
+    """What is asked for at every connection. Raises Invalid; the service could only refuse the connection, for ever."""
+    if events is not None:
+        some = isinstance(events, Collection) and not isinstance(events, str) and len(events) > 0
+        if not some or any(not isinstance(each, str) or each not in CHANGES for each in events):
+            raise invalid("events", f"some of {', '.join(sorted(CHANGES))}, or None for all")
+    if rate is not None and (not isinstance(rate, int | float) or not RATE_MIN <= rate <= RATE_MAX):
+        raise invalid("rate", f"events per second, {RATE_MIN} to {RATE_MAX:.0f}")
+    say({"attachment": attachment})
+    if len(_encoder.encode(attachment)) > ATTACHMENT_MAX:
+        raise invalid("attachment", f"at most {ATTACHMENT_MAX} bytes of JSON")
 
 
 def _slices(names: list[str]) -> Iterator[list[str]]:
