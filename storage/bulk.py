@@ -148,10 +148,11 @@ class Bulk(SqlStore):
             rows = {row.name: row.id for row in self._named(names)}
             placed = [(rows[_kept_as(whole)], whole) for whole in wholes]
             self._belong(driver, placed)
-        back = {name: row for name, row in self.standing(names).items() if row.id == rows[name]}
-        if [_state(back[name]) if name in back else () for name in names] != made:
-            raise NotWritten("counters that were just written are not there, or are different")
-        self._check(placed)
+            # Read back before others see it: an owner that has waited for us may change it the moment we are done.
+            back = {name: row for name, row in self.standing(names).items() if row.id == rows[name]}
+            if [_state(back[name]) if name in back else () for name in names] != made:
+                raise NotWritten("counters that were just written are not there, or are different")
+            self._check(placed)
         return {whole.counter.name: id for id, whole in placed}
 
     def go_on(self, id: int, whole: Whole, instead_of: Sequence[int] = ()) -> None:
@@ -167,7 +168,7 @@ class Bulk(SqlStore):
                 values = dict(zip(_MADE.split(", "), _made(whole.counter, False), strict=True))
                 if not self._connection.execute(COUNTER.update().where(COUNTER.c.id == id).values(values)).rowcount:
                     raise Conflict("what came of it before is not there any more")
-        self._check([(id, whole)])
+            self._check([(id, whole)])
 
     def remove(self, ids: Sequence[int]) -> None:
         """Forget counters and all that belongs to them."""

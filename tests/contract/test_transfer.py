@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 import subprocess
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -301,6 +302,30 @@ def test_somebody_who_is_quicker_stays(source: Bulk, target: Bulk, sql: Sql) -> 
         target.make([whole._replace(counter=whole.counter._replace(name="new")), whole])
     assert target.read(["votes", "new"]).keys() == {"votes"}
     assert target.read(["votes"])["votes"].id == row.id
+
+
+def test_its_owner_may_change_it_the_moment_it_is_there(
+    source: Bulk, target: Bulk, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that uses the name already makes nobody think that the database cannot be trusted."""
+    furnished(source)
+    owner, standing = sql.open(), target.standing
+
+    def own() -> None:
+        [row] = owner.claim(["votes"], 1)
+        owner.commit(Commit([write(row, 4, 4)], [operation(row, 4)]))
+
+    thread = threading.Thread(target=own)
+
+    def read_back(names: Sequence[str]) -> dict[str, CounterRecord]:
+        thread.start()
+        thread.join(0.3)  # It waits for us, if we are not done yet.
+        return standing(names)
+
+    monkeypatch.setattr(target, "standing", read_back)
+    target.make(list(source.wholes(history=True)))
+    thread.join()
+    assert target.read(["votes"])["votes"].value == 4
 
 
 def test_a_database_that_forgets_is_found_out(source: Bulk, sqlite: Sql) -> None:
