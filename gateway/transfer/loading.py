@@ -7,7 +7,7 @@ simply run again. One that is there and different is left alone, too, and report
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import msgspec
@@ -125,31 +125,29 @@ class Loader:
         fresh: list[Item] = []
         doomed: list[int] = []
         replaced: list[int] = []
-        tally = replace(self.tally)
         for name, item in batch.items():
             row = there.get(name)
-            if row is None or row.created_at is None:
-                tally.made += 1
-            elif (wrong := _difference(row, item.read, members.get(row.id))) is None:
-                tally.same += 1
-                continue
-            elif self._replacing:
-                tally.replaced += 1
-            else:
-                tally.different += 1
-                self._report(f"{item.place}{name}: {wrong}")
-                continue
-            fresh.append(item)
             if row is not None and row.created_at is not None:
+                wrong = _difference(row, item.read, members.get(row.id))
+                if wrong is None:
+                    self.tally.same += 1
+                    continue
+                if not self._replacing:
+                    self.tally.different += 1
+                    self._report(f"{item.place}{name}: {wrong}")
+                    continue
                 # One that goes on takes its place when all of it is there.
                 (replaced if item.read.whole.more else doomed).append(row.id)
+            fresh.append(item)
         try:
             ids = self._target.make([item.read.whole for item in fresh], doomed) if fresh and self._writing else {}
         except Conflict as conflict:
             self._one_by_one(fresh, conflict)
             return
-        tally.members += sum(len(item.read.whole.members) for item in fresh)
-        self.tally = tally
+        instead = len(doomed) + len(replaced)
+        self.tally.made += len(fresh) - instead
+        self.tally.replaced += instead
+        self.tally.members += sum(len(item.read.whole.members) for item in fresh)
         last = next(reversed(batch.values()))
         if last.read.whole.more:
             self._open, self._part, self._replaced = (last, ids.get(last.row.name)), 1, replaced

@@ -404,6 +404,14 @@ class TestBadLines:
         assert tally == Tally(made=2, refused=1)
         assert len(said) == 1 and said[0].startswith("line 2: a: something of it is there already: "), said
 
+    def test_what_comes_beside_it_is_counted_all_the_same(self, target: Bulk) -> None:
+        load(target, b'{"name":"b","value":1}\n{"name":"c","value":1}\n')
+        history = OPERATION + b"," + OPERATION.replace(b'"seq":1', b'"seq":2')
+        twice = b'{"name":"a","value":1,"operationCount":2,"history":[%b]}\n' % history
+        tally, said = load(target, twice + b'{"name":"b","value":1}\n{"name":"c","value":2}\n{"name":"d","value":1}\n')
+        assert tally == Tally(made=1, same=1, different=1, refused=1)
+        assert len(said) == 2
+
     def test_duplicates(self, target: Bulk) -> None:
         text = b'{"name":"a","value":1}\n{"name":"a","value":1}\n{"name":"b","value":1}\n{"name":"a","value":2}\n'
         assert load(target, text) == (Tally(made=2, same=1, different=1), ["line 4: a: has the value 1 here, not 2"])
