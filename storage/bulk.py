@@ -161,9 +161,10 @@ class Bulk(SqlStore):
         Raises Conflict when something in it is there already, or somebody else has begun a counter of that name.
         """
         with self._conflicting(), self._transaction(several=True) as driver:
-            self._belong(driver, [(id, whole)])
             if not whole.more:
                 self._remove(instead_of)
+            self._belong(driver, [(id, whole)])
+            if not whole.more:
                 self._make_room([whole.counter.name])
                 values = dict(zip(_MADE.split(", "), _made(whole.counter, False), strict=True))
                 if not self._connection.execute(COUNTER.update().where(COUNTER.c.id == id).values(values)).rowcount:

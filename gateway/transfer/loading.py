@@ -140,7 +140,8 @@ class Loader:
                 (replaced if item.read.whole.more else doomed).append(row.id)
             fresh.append(item)
         try:
-            ids = self._target.make([item.read.whole for item in fresh], doomed) if fresh and self._writing else {}
+            wholes = [_at_first(item.read.whole) for item in fresh]
+            ids = self._target.make(wholes, doomed) if fresh and self._writing else {}
         except Conflict as conflict:
             self._one_by_one(fresh, conflict)
             return
@@ -169,6 +170,8 @@ class Loader:
         assert self._open is not None
         first, id = self._open
         whole = item.read.whole._replace(counter=first.row)
+        if not whole.more:
+            whole = whole._replace(alarms=first.read.whole.alarms, runs=first.read.whole.runs)
         self._open, self._part = ((first, id) if whole.more else None), whole.part
         if id is None:
             return
@@ -197,6 +200,11 @@ class Loader:
             self.tally.members -= self._members
             self.tally.refused += 1
             self._report(why or f"{first.place}{first.row.name}: the lines that it goes on in are missing")
+
+
+def _at_first(whole: Whole) -> Whole:
+    """What is made of it now. Alarms wait for the last part: until then nobody owns it who could run them."""
+    return whole._replace(alarms=(), runs=()) if whole.more else whole
 
 
 def _contradiction(whole: Whole, members: int) -> str | None:

@@ -293,6 +293,35 @@ def test_what_is_replaced_stays_until_all_of_the_other_is_there(
     assert everything(target) == everything(source)
 
 
+def test_its_alarms_come_with_the_last_part(
+    source: Bulk, target: Bulk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the timer would ask for what nobody can own yet."""
+    monkeypatch.setattr(bulk, "PART", 2)
+    furnished(source)
+    first, last = text_of(source).splitlines(keepends=True)
+    loader = Loader(target, print)
+    take(loader, first)
+    assert target.alarms_due(2 * NOW, 2 * NOW, 9) == []
+    take(loader, last)
+    loader.finish()
+    assert {name for name, _ in target.alarms_due(2 * NOW, 2 * NOW, 9)} == {"votes"}
+    assert everything(target) == everything(source)
+
+
+def test_one_of_several_parts_whose_alarms_have_run_is_replaced(
+    source: Bulk, target: Bulk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk, "PART", 2)
+    furnished(source)
+    text = text_of(source)
+    load(target, text)
+    [row] = target.claim(["votes"], 1)
+    target.commit(Commit([write(row, 4, 4)], [operation(row, 4)]))
+    assert load(target, text, replacing=True) == (Tally(replaced=1), [])
+    assert everything(target) == everything(source)
+
+
 def test_somebody_who_is_quicker_stays(source: Bulk, target: Bulk, sql: Sql) -> None:
     """Between our look and our writing a service makes the same counter: all or nothing of a batch is written."""
     furnished(source)
