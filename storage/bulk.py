@@ -205,6 +205,10 @@ class Bulk(SqlStore):
         self._connection.execute(COUNTER.delete().where(self._database.among(COUNTER.c.id, ids)))
 
     def _belong(self, driver: Any, placed: Sequence[tuple[int, Whole]]) -> None:
+        keys = [each.key for _, whole in placed for each in whole.alarms]
+        if len(set(keys)) < len(keys) or self._fetch_in(select(ALARM.c.key), ALARM.c.key, keys):
+            # A run of the one would be taken for a run of the other, and fail with its whole round.
+            raise Conflict("one of its alarms has the key of another alarm")
         for table, rows in _tables(placed):
             if rows:
                 columns = ", ".join(f'"{column.name}"' for column in table.columns)

@@ -21,6 +21,7 @@ import msgspec
 from msgspec import Meta
 
 from actors.clock import iso
+from actors.core import alarm
 from actors.core import name as names
 from actors.core.likes import MEMBER_MAX, MEMBER_PATTERN
 from actors.core.policy import VALUE_MAX, Policy, complaint
@@ -198,6 +199,8 @@ def _read(line: CounterLine, now_ms: int) -> Read:
     policy = None if line.policy is None else _policy(line.policy)
     if (line.value is None) != (line.part > 1):
         raise BadLine("value: missing" if line.value is None else "part: only one that goes on has no value")
+    if line.part > 1 and (line.alarms or line.alarm_runs):
+        raise BadLine("alarms: belong to the first part")
     if line.value is not None and line.operation_count is None:
         whole = bare(line.name, line.value, now_ms)
         if line.alarms or line.history:
@@ -218,10 +221,7 @@ def _read(line: CounterLine, now_ms: int) -> Read:
         due_at=_ms(line.due_at),
         tick_at=_ms(line.tick_at),
     )
-    alarms = [
-        AlarmRecord(0, a.id, a.key, a.type, a.amount, _ms(a.at), a.every, _ms(a.due_at), a.run, a.attempt, a.error)
-        for a in line.alarms
-    ]
+    alarms = [_alarm(each) for each in line.alarms]
     runs = [AlarmRunRecord(r.key, r.run, 0, r.id, _ms(r.at) or 0, r.attempts, r.error) for r in line.alarm_runs]
     operations = [
         OperationRecord(
@@ -232,6 +232,18 @@ def _read(line: CounterLine, now_ms: int) -> Read:
     ]  # fmt: skip
     _ascending([each.seq for each in operations])
     return Read(Whole(row, alarms, runs, operations, _members(line), line.part, line.more))
+
+
+def _alarm(a: AlarmLine) -> AlarmRecord:
+    """An alarm as its owner would store it; one that may have been due for long."""
+    wrong = alarm.complaint(alarm.When(_ms(a.at), a.every), 0)
+    if wrong is None and a.every is not None and a.due_at is None:
+        wrong = "dueAt", "missing"
+    if wrong is not None:
+        raise BadLine(f"alarms: {wrong[0]}: {wrong[1]}")
+    return AlarmRecord(
+        0, a.id, a.key, a.type, a.amount, _ms(a.at), a.every, _ms(a.due_at), a.run, a.attempt, a.error
+    )
 
 
 def _members(line: CounterLine) -> list[MemberRecord]:

@@ -401,6 +401,9 @@ BAD: dict[bytes, str] = {
     b'{"name":"a","value":1,"operationCount":1,"history":[{"seq":1,"type":"explode"}]}': "explode",
 }
 BAD |= {
+    b'{"name":"a","value":1,"operationCount":1,"alarms":[ALARM]}': "at: either at or every",
+    b'{"name":"a","value":1,"operationCount":1,"alarms":[ALARM,"every":0}]}': "every: must lie between",
+    b'{"name":"a","value":1,"operationCount":1,"alarms":[ALARM,"every":1000}]}': "dueAt: missing",
     b'{"name":"a","value":1,"members":[["",1]]}': "members",
     b'{"name":"a","value":1,"members":[["ann"]]}': "members",
     b'{"name":"a","value":1,"members":[["a\\nb","2026-01-01T00:00:00Z"]]}': "members",
@@ -412,12 +415,14 @@ BAD |= {
 OPERATION = (
     b'{"seq":1,"type":"increment","amount":1,"value":1,"previousValue":0,"at":"2026-01-01T00:00:00Z","operationId":"x"}'
 )
+ALARM = b'{"id":"a","key":"k","type":"increment","amount":1}'
 
 
 class TestBadLines:
     def test_each_is_told_with_its_number_and_the_rest_is_imported(self, target: Bulk) -> None:
-        text = b"".join(line.replace(b"OPERATION", OPERATION) + b'\n{"name":"good%d","value":1}\n' % number
-                        for number, line in enumerate(BAD))  # fmt: skip
+        lines = [line.replace(b"OPERATION", OPERATION).replace(b"ALARM,", ALARM[:-1] + b",") for line in BAD]
+        text = b"".join(line.replace(b"ALARM", ALARM) + b'\n{"name":"good%d","value":1}\n' % number
+                        for number, line in enumerate(lines))  # fmt: skip
         tally, said = load(target, text)
         assert tally == Tally(made=len(BAD), refused=len(BAD)), said
         for number, (line, (bad, named)) in enumerate(zip(said, BAD.items(), strict=True)):
@@ -432,6 +437,17 @@ class TestBadLines:
         tally, said = load(target, text)
         assert tally == Tally(made=2, refused=1)
         assert len(said) == 1 and said[0].startswith("line 2: a: something of it is there already: "), said
+
+    def test_alarms_with_one_key(self, target: Bulk) -> None:
+        """A run of the one would keep those of the other from ever being written down."""
+        due = b'"every":1000,"dueAt":"2026-01-01T00:00:00Z"'
+        line = b'{"name":"%b","value":1,"operationCount":1,"alarms":[%b,%b}]}\n'
+        first, copy, other = (line % (name, ALARM[:-1], due) for name in (b"votes", b"copy", b"other"))
+        tally, said = load(target, first + copy + b'{"name":"b","value":1}\n')
+        assert tally == Tally(made=2, refused=1)
+        assert load(target, first + other)[0] == Tally(same=1, refused=1)
+        assert said == ["line 2: copy: one of its alarms has the key of another alarm"]
+        assert [name for name, _ in target.alarms_due(2 * NOW, 2 * NOW, 9)] == ["votes"]
 
     def test_what_comes_beside_it_is_counted_all_the_same(self, target: Bulk) -> None:
         load(target, b'{"name":"b","value":1}\n{"name":"c","value":1}\n')
