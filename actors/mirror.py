@@ -125,8 +125,9 @@ class Mirror:
     def _add_doubts(self, steady: int, names: Mapping[str, Standing | None]) -> None:
         for name, before in names.items():
             if self._room(name, steady):
-                self._batch.standings.pop(name, None)
-                self._batch.doubts[name] = before
+                # Of a life that may not have begun nothing is known; the one before it, which Redis may show, is over.
+                known = self._batch.standings.pop(name, None) or self._batch.doubts.get(name)
+                self._batch.doubts[name] = before or known
 
     def _room(self, name: str, steady: int) -> bool:
         batch = self._batch

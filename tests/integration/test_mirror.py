@@ -218,6 +218,27 @@ class TestAHost:
 
         asyncio.run(run())
 
+    def test_what_was_deleted_and_perhaps_begun_anew_meanwhile_does_not_stay(self, redis: RedisServer) -> None:
+        async def run() -> None:
+            async with mirror(redis) as m:
+                m.take(1, [(name, Standing(1, 4, 40)) for name in ("votes", "seats")])
+                await until(lambda: value(redis, "votes") == value(redis, "seats") == 40)
+                redis.signal(signal.SIGSTOP)
+                try:
+                    m.take(2, [("other", Standing(2, 1, 1))])
+                    while not m._sending:
+                        await asyncio.sleep(0)
+                    m.take(3, [("votes", Standing(1, 5, None))])
+                    m.doubt(4, {"votes": None})  # It was begun anew, perhaps; storage says that it was not.
+                    m.doubt(5, {"seats": Standing(1, 4, None)})
+                    m.doubt(6, {"seats": None})
+                finally:
+                    redis.signal(signal.SIGCONT)
+                await until(lambda: not m.figures()["names_waiting"])
+                assert (value(redis, "votes"), value(redis, "seats")) == (None, None)
+
+        asyncio.run(run())
+
     def test_events_beyond_the_bound_are_dropped_and_counted(
         self, redis: RedisServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
