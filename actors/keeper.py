@@ -59,6 +59,8 @@ class Keeper:
                     if not away:
                         away = True
                         log.warning("action=keeper_away error=%s", plain(error))
+                except Exception:  # A mistake of ours. The next look may be free of it.
+                    log.exception("action=keeper_failed")
                 await asyncio.sleep(LOOK_S)
         finally:
             self._thread.close()
@@ -128,5 +130,8 @@ def _read(
     says: Any, marks: dict[bytes, bytes], lost: dict[bytes, bytes]
 ) -> tuple[str | None, dict[str, int], dict[str, int]]:
     """What Redis has written down. Somebody else's scribbles count as nothing."""
-    times = ({host.decode(): int(at) for host, at in each.items() if at.isdigit()} for each in (marks, lost))
-    return says.decode() if says else None, next(times), next(times)
+    times = (
+        {host.decode(): int(at) for host, at in each.items() if at.isdigit() and host.isascii()}
+        for each in (marks, lost)
+    )
+    return says.decode(errors="replace") if says else None, next(times), next(times)

@@ -443,6 +443,37 @@ class TestTheKeeper:
         assert value(shelf.server, "votes") == 4
         assert not shelf.server.client.exists(LOST)
 
+    def test_scribbles_of_somebody_else_count_as_nothing(self, shelf: Shelf, keeper: Keeper) -> None:
+        shelf.server.client.hset(MARKS, b"\xff", "5")
+        shelf.server.client.set(COMPLETE, b"\xff")
+        shelf.commit("votes", 3)
+        keeper.look(table(1, "h"))
+        assert value(shelf.server, "votes") == 3
+
+    def test_a_mistake_of_ours_does_not_end_it(
+        self, shelf: Shelf, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr("actors.keeper.LOOK_S", 0.01)
+        shelf.commit("votes", 3)
+        looks = iter([ZeroDivisionError()])
+
+        async def run() -> None:
+            keeper = Keeper(shelf.store, shelf.server.url, shelf.clock)
+            look = keeper.look
+
+            def broken(table: Any) -> None:
+                for error in looks:
+                    raise error
+                look(table)
+
+            monkeypatch.setattr(keeper, "look", broken)
+            task = asyncio.create_task(keeper.run(lambda: table(1, "h")))
+            await until(lambda: value(shelf.server, "votes") == 3)
+            task.cancel()
+
+        asyncio.run(run())
+        assert caplog.text.count("action=keeper_failed") == 1
+
     def test_the_mark_for_all_waits_for_everybody(self, shelf: Shelf, keeper: Keeper) -> None:
         client = shelf.server.client
         keeper.look(_hosts(1, "a", "b"))
