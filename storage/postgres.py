@@ -59,6 +59,9 @@ SESSION = {
     "tcp_keepalives_count": "3",
     "tcp_user_timeout": "10s",
 }
+# Away, about to stop, read-only since a failover: whatever it is, the next connection may be better.
+_SPENT = (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction)
+
 SCHEMA_LOCK = 0x636F756E74657273  # "counters": the advisory lock of whoever changes the schema.
 
 CLAIM = """
@@ -182,9 +185,9 @@ class Postgres:
                     yield
             else:
                 yield
-        except psycopg.OperationalError:
-            # Away, about to stop, read-only since a failover: whatever it is, the next connection may be better.
-            driver.close()
+        except self.errors as error:
+            if isinstance(getattr(error, "orig", error), _SPENT):
+                driver.close()
             raise
 
     def claim(self, driver: psycopg.Connection[Any], names: Sequence[str], version: int) -> list[tuple[Any, ...]]:

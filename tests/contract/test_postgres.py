@@ -210,6 +210,15 @@ class TestItsConnection:
                 assert store.find_operations([(row.id, "o2")]).keys() == {(row.id, "o2")}
         postgres_server.drop_database(url)
 
+    def test_it_is_given_up_when_its_server_has_become_one_that_only_reads(self, postgres_url: str) -> None:
+        """The old primary after a failover, for one. Of several servers in the URL, another one may write by now."""
+        with opened(postgres_url) as store:
+            for work in (lambda: store.claim(["votes"], 0), lambda: store.note("said", "so")):
+                store._driver.execute("SET default_transaction_read_only = on")
+                with pytest.raises(StorageUnavailable, match="may only read"):
+                    work()
+                work()
+
     def test_an_operator_may_end_its_session(self, postgres_server: PostgresServer, postgres_url: str) -> None:
         with opened(postgres_url) as store, postgres_server.connect() as operator:
             [row] = store.claim(["votes"], 0)
