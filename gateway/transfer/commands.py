@@ -170,8 +170,11 @@ def _lines(source: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
 
 
 def _arm(target: Bulk, loader: Loader) -> None:
-    """Have the timer of the next service look at the deadlines of all counters."""
-    if loader.tally.made or loader.tally.replaced:
+    """Have the timer of the next service look at the deadlines of all counters.
+
+    Also of those that are the same: they may have been made by an import that was cut off before it came here.
+    """
+    if loader.tally.made or loader.tally.replaced or loader.tally.same:
         target.note(POLICIES, "imported")
 
 

@@ -509,6 +509,16 @@ class TestTheCommands:
             assert (run.returncode, run.stderr.count("\n")) == (1, 1), run.stderr
             assert "more counters were exported" in run.stderr
 
+    def test_deadlines_are_looked_at_although_the_import_before_was_cut_off(self, sqlite: Sql, tmp_path: Path) -> None:
+        target = open_bulk(sqlite.url)
+        text = b'{"name":"a","value":1}\n'
+        load(target, text)  # And then the power goes.
+        target.note("policies", "known")
+        (tmp_path / "file.jsonl").write_bytes(text)
+        assert "1 there already" in run_command("import", tmp_path / "file.jsonl", "--database", sqlite.url).stdout
+        assert target.agree("policies", "") == "imported"
+        target.close()
+
     @pytest.mark.parametrize(
         ("arguments", "code", "named"),
         [
