@@ -25,6 +25,8 @@ class Application:
             parsed = make_url(url)
         except ArgumentError as error:
             raise StorageMisconfigured(f"not a database URL: {url!r}") from error
+        except ValueError as error:  # It may hold a password.
+            raise StorageMisconfigured("not a database URL, its port is no number") from error
         self._kind = parsed.get_backend_name()
         if self._kind not in BYTEWISE:
             raise StorageMisconfigured(f"cannot read {self._kind!r}: the source has to be SQLite or Postgres")

@@ -145,6 +145,8 @@ def _parse(url: str) -> URL:
         return make_url(url)
     except ArgumentError as error:
         raise StorageMisconfigured(f"not a database URL: {url!r}; use {KNOWN}") from error
+    except ValueError as error:  # It may hold a password.
+        raise StorageMisconfigured(f"not a database URL, its port is no number; use {KNOWN}") from error
 
 
 def _open(url: URL) -> Database:

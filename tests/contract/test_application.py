@@ -171,7 +171,11 @@ def test_the_command(app: str, tmp_path: Path) -> None:
     none = f"{COUNTS[:-1]} AND id > 9"
     nothing = run_command("import", "--source", app, "--counts", none, "--data-dir", tmp_path / "data")
     assert (nothing.returncode, nothing.stderr) == (1, "counters: the queries return nothing\n")
-    for url, named in (("mysql://x/y", "has to be SQLite or Postgres"), ("sqlite:///none.db", "no database")):
+    for url, named in (
+        ("postgresql://x:port/y", "port is no number"),
+        ("mysql://x/y", "has to be SQLite or Postgres"),
+        ("sqlite:///none.db", "no database"),
+    ):
         wrong = run_command("import", "--source", url, *arguments)
         assert (wrong.returncode, wrong.stderr.count("\n")) == (1, 1), wrong.stderr
         assert named in wrong.stderr

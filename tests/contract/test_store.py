@@ -938,6 +938,7 @@ class TestADatabase:
             "sqlite://",
             "sqlite:///:memory:",
             "postgres://x",
+            "postgresql://x:port/y",
             "postgresql+asyncpg://x/y",
             "mysql://localhost/x",
             "sqlite:////proc/x/y.db",

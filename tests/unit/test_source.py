@@ -6,6 +6,7 @@ import sqlite3
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -83,11 +84,17 @@ def test_a_query_that_runs_for_ever_is_ended(shop: str) -> None:
     "database",
     [
         "nonsense", "nosuch://x/y", "mysql+nosuch://x", "sqlite:////nowhere/x.db", "sqlite:////proc",
-        "postgresql://127.0.0.1:1/x",
+        "postgresql://127.0.0.1:1/x", "postgresql://127.0.0.1:port/x",
     ],
 )
 def test_a_database_that_is_not_there(database: str) -> None:
     assert reason(database, "SELECT 1") == "unreachable"
+
+
+def test_whatever_a_driver_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyMySQL says by a RuntimeError what it has not got installed."""
+    monkeypatch.setattr("storage.source.create_engine", Mock(side_effect=RuntimeError("cryptography is missing")))
+    assert reason("sqlite:///x", "SELECT 1") == "unreachable"
 
 
 def test_a_file_is_not_made(tmp_path: Path) -> None:
