@@ -86,6 +86,8 @@ class Expiry:
     async def _again(self, what: str, work: Callable[[], Awaitable[None]]) -> None:
         while True:
             try:
+                if what in self._away:  # See the mirror.
+                    await self._redis.connection_pool.disconnect(inuse_connections=False)
                 await work()
             except (RedisError, OSError, TimeoutError) as error:
                 if what not in self._away:

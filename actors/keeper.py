@@ -51,6 +51,8 @@ class Keeper:
         try:
             while True:
                 try:
+                    if away:  # See the mirror.
+                        self._rebuild.redis.connection_pool.disconnect()
                     await self._thread.call(self.look, table())
                     if away:
                         away = False

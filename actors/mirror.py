@@ -159,6 +159,9 @@ class Mirror:
         try:
             while not task.cancelling():
                 try:
+                    if self._away:
+                        # Who answered may be a replica since a failover: another connection finds the one that writes.
+                        await self._redis.connection_pool.disconnect(inuse_connections=False)
                     await self._work(states, task)
                 except (RedisError, OSError, TimeoutError, StorageError) as error:
                     if not self._away:

@@ -26,6 +26,7 @@ from storage.store import DELETION, open_store
 from tests.support.redis_server import MISSING, RedisServer
 from tests.support.service_process import run_command
 from tests.support.stage import entry, table
+from tests.support.tcp_proxy import Proxy
 
 pytestmark = pytest.mark.skipif(MISSING, reason="redis-server is not installed")
 
@@ -204,6 +205,39 @@ class TestAHost:
 
         asyncio.run(run())
         assert caplog.text.count("action=mirror_away") == 1
+
+    def test_redis_that_has_become_a_replica_is_left_for_the_one_that_writes(
+        self, redis: RedisServer, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A failover behind one address: connections to the old one stay, and it refuses what is written."""
+        monkeypatch.setattr("actors.keeper.LOOK_S", 0.1)
+        shelf.commit("seats", 5)  # The keeper's to set; the votes are the host's.
+
+        async def run() -> None:
+            with RedisServer() as old:
+                async with Proxy(old.port) as proxy:
+                    url = proxy.url.replace("http:", "redis:")
+                    built = Mirror(url, "1", SystemClock())
+                    keeper = Keeper(shelf.store, url, shelf.clock)
+                    tasks = [
+                        asyncio.create_task(work)
+                        for work in (built.run(Truth().read), keeper.run(lambda: table(1, "h")))
+                    ]
+                    await until(lambda: value(old, "seats") == 5)
+                    row = shelf.commit("votes", 1)
+                    built.take(1, [("votes", Standing(row.id, 1, 1))])
+                    await until(lambda: value(old, "votes") == 1)
+                    proxy.lead_to(redis.port)
+                    await asyncio.to_thread(old.client.replicaof, "127.0.0.1", redis.port)
+                    shelf.commit("votes", 2)
+                    built.take(2, [("votes", Standing(row.id, 2, 2))])
+                    await until(lambda: (value(redis, "votes"), value(redis, "seats")) == (2, 5))
+                    await until(lambda: built.figures()["connected"])
+                    for task in tasks:
+                        task.cancel()
+                    await asyncio.gather(*tasks, return_exceptions=True)
+
+        asyncio.run(run())
 
     def test_what_may_have_been_committed_is_looked_up(self, redis: RedisServer) -> None:
         async def run() -> None:

@@ -47,6 +47,10 @@ class Proxy:
                     _reset(end)
                 task.cancel()
 
+    def lead_to(self, port: int) -> None:
+        """New connections lead there; the others stay where they are."""
+        self._to = port
+
     def freeze(self) -> None:
         """Nothing moves, and nobody is told."""
         self._moving.clear()
