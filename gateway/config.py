@@ -119,6 +119,16 @@ def _environment() -> dict[str, Any]:
     return known | {name: os.environ[variable] for variable, name in own.items() if variable in os.environ}
 
 
+def _is_redis(url: str) -> bool:
+    """Whether it can be the URL of a Redis; one that is none keeps every host from starting."""
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - Raises when it is none. Kubernetes sets REDIS_PORT to tcp://… for a service `redis`.
+    except ValueError:
+        return False
+    return parts.scheme in ("redis", "rediss", "unix") and bool(parts.hostname or parts.path)
+
+
 def _redis_url(environ: Mapping[str, str]) -> str:
     """One made of what others call their settings."""
     password = environ.get("REDIS_PASSWORD")
@@ -237,9 +247,10 @@ def _check(settings: Settings) -> None:
         raise ConfigError(f"--default-counter: {settings.default_counter!r} is not the name of a counter")
     if settings.counter_key and not settings.default_counter:
         raise ConfigError("--counter-key: name the counter that it stands for with --default-counter")
-    parts = urlsplit(settings.redis_url)
-    if settings.redis_url and (parts.scheme not in ("redis", "rediss", "unix") or not (parts.hostname or parts.path)):
-        raise ConfigError("--redis-url: not a URL like redis://:PASSWORD@HOST:6379/0")
+    if settings.redis_url and not _is_redis(settings.redis_url):
+        raise ConfigError(
+            "--redis-url, REDIS_URL or REDIS_HOST and REDIS_PORT: not a URL like redis://:PASSWORD@HOST:6379/0"
+        )
     try:
         wrong = settings.rules.complaint()
     except ValueError as error:

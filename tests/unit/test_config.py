@@ -293,6 +293,8 @@ class TestResets:
             ({"default_counter": "a b"}, "--default-counter"),
             ({"redis_url": "http://x"}, "--redis-url"),
             ({"redis_url": "redis:"}, "--redis-url"),
+            ({"redis_url": "redis://x:tcp://10.0.0.1:6379/0"}, "--redis-url"),
+            ({"redis_url": "redis://[::1"}, "--redis-url"),
             ({"reset_secret_file": "nowhere"}, "--reset-secret-file"),
             ({"reset_secret_file": "/dev/null"}, "--reset-secret-file"),
         ],
