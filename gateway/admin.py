@@ -11,7 +11,11 @@ import msgspec
 
 from actors.errors import Unavailable
 from actors.messages import Query, Status
+from actors.source import TIMEOUT_MAX_S
 from gateway.procedures import Command
+
+QUERY_S = TIMEOUT_MAX_S + 15.0  # For what a query of a source may take, and its owner then.
+LIST_S = 10.0
 
 Deliver = Callable[[int, bytes], None]
 
@@ -70,9 +74,10 @@ class Admin:
         if command.kind == "sync":
             arguments = (command.name, command.id, command.source)
         try:
-            status, body = await self._supervisor.timer(command.kind, *arguments)
-        except Unavailable as error:
-            log.warning("action=%s_failed error=%s", command.kind, error)
+            async with asyncio.timeout(QUERY_S if command.name else LIST_S):
+                status, body = await self._supervisor.timer(command.kind, *arguments)
+        except (Unavailable, TimeoutError) as error:  # A timer that is frozen says nothing.
+            log.warning("action=%s_failed error=%s", command.kind, error or "no answer")
         except Exception:  # A mistake of ours; all the same somebody waits for an answer.
             log.exception("action=%s_failed", command.kind)
         deliver(status, body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ from actors.errors import Unavailable
 from actors.messages import Operation, Query, Status
 from gateway.admin import Admin
 from gateway.origin import Origins, is_local
+from gateway.procedures import Command
 from gateway.rpc import Request, Rpc
 from gateway.session import Ids
 from tests.support.loop import jumping, settle
@@ -167,3 +169,17 @@ class TestWhatComesOfIt:
             assert (status, answer["error"]["code"]) == (400, "COUNTER_VALIDATION_ERROR")
 
         play()
+
+
+@jumping
+async def test_who_asks_a_timer_that_is_frozen_is_told_so_in_the_end() -> None:
+    class Frozen(Service):
+        async def timer(self, method: str, *arguments: Any) -> Any:
+            await asyncio.Event().wait()
+
+    service, begun = Frozen(), asyncio.get_running_loop().time()
+    for command, within_s in ((Command("sources"), 10), (Command("drift", name="votes"), 620)):
+        heard: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        Admin(service, service).run(command, lambda status, _, heard=heard: heard.set_result(status))  # type: ignore[misc]
+        assert await heard == Status.UNAVAILABLE
+        assert asyncio.get_running_loop().time() - begun <= within_s + 10
