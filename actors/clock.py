@@ -67,4 +67,5 @@ def _boot() -> str:
 
 def iso(at_ms: int) -> str:
     """`at_ms` as ISO 8601 in UTC with milliseconds and `Z`."""
-    return datetime.fromtimestamp(at_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{at_ms % 1000:03d}Z"
+    # Not strftime, for which the year 1 has one digit.
+    return datetime.fromtimestamp(at_ms // 1000, UTC).isoformat()[:19] + f".{at_ms % 1000:03d}Z"

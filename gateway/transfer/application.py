@@ -14,7 +14,8 @@ from itertools import groupby, islice
 from typing import Any, NamedTuple
 
 from actors.core.likes import MEMBER_MAX, MEMBER_PATTERN
-from gateway.transfer.lines import SAID_MAX, BadLine, Read, bare, check_name
+from actors.core.policy import VALUE_MAX
+from gateway.transfer.lines import SAID_MAX, BadLine, Read, bare, check_name, ms_of
 from storage.application import Application
 from storage.bulk import PART
 from storage.errors import StorageMisconfigured
@@ -149,6 +150,8 @@ def _check_name(name: Any) -> None:
 
 
 def _number(count: Any) -> int:
+    if isinstance(count, Decimal) and not (count.is_finite() and abs(count) <= VALUE_MAX):
+        raise BadLine(f"number: {str(count)[:30]} does not lie within ±{VALUE_MAX}")
     if isinstance(count, bool) or not isinstance(count, int | Decimal) or count != int(count):
         raise BadLine(f"number: {'NULL' if count is None else _quoted(count)} is no whole number")
     return int(count)
@@ -160,8 +163,8 @@ def _time(since: Any, now_ms: int) -> int:
     try:
         at = datetime.fromisoformat(since) if isinstance(since, str) else since
         if isinstance(at, datetime):
-            return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
-    except (ValueError, OverflowError):
+            return ms_of(at if at.tzinfo else at.replace(tzinfo=UTC))
+    except ValueError:
         pass
     raise BadLine(f"since: {_quoted(since)} is no time")
 

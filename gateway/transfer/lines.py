@@ -36,6 +36,7 @@ IMPORTED = "import"  # The reason of the one operation of a counter of which onl
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
+_YEAR_1 = -62_135_596_800_000
 
 Value = Annotated[int, Meta(ge=-VALUE_MAX, le=VALUE_MAX)]
 Count = Annotated[int, Meta(ge=0, le=VALUE_MAX)]
@@ -287,5 +288,13 @@ def _iso(at: int | None) -> str | None:
     return None if at is None else iso(at)
 
 
+def ms_of(at: datetime) -> int:
+    """A time as it is stored. Raises BadLine when nobody could say it in UTC."""
+    ms = (at - _EPOCH) // _MS
+    if not _YEAR_1 <= ms <= alarm.AT_MAX:
+        raise BadLine(f"{at} lies outside of the years 1 to 9999 of UTC")
+    return ms
+
+
 def _ms(at: datetime | None) -> int | None:
-    return None if at is None else (at - _EPOCH) // _MS
+    return None if at is None else ms_of(at)

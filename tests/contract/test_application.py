@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import NullPool, create_engine, text
 
-from gateway.transfer import application
+from actors.clock import iso
+from gateway.transfer import application, lines
 from gateway.transfer.application import Queries, check, counters
+from gateway.transfer.lines import Read
 from gateway.transfer.loading import Loader, Tally
 from storage import application as database
 from storage.application import Application
@@ -118,6 +120,27 @@ def test_more_members_than_a_piece(sql: Sql, target: Bulk, monkeypatch: pytest.M
     assert run(sql.url, target, queries) == (Tally(same=4), [])
 
 
+def test_times_at_the_ends_of_the_calendar(sql: Sql, target: Bulk) -> None:
+    """Applications write them for "never"; whoever asks for the members, and an export, have to be able to say them."""
+    times = ("0001-01-01T00:00:00.000Z", "9999-12-31T23:59:59.999Z")
+    execute(sql.url, "CREATE TABLE likes (who TEXT, since TEXT)")
+    execute(sql.url, f"INSERT INTO likes VALUES ('a', '0001-01-01 00:00:00'), ('b', '{times[1][:-1]}999')")
+    assert run(sql.url, target, Queries(None, "SELECT 'post', who, since FROM likes"))[1] == []
+    [whole] = target.wholes(history=True)
+    assert lines.encode(whole).count(b'"0001-01-01T00:00:00.000Z"') == 1
+    decoded = lines.decode(lines.encode(whole), NOW)
+    assert isinstance(decoded, Read)
+    assert [iso(each.since) for each in decoded.whole.members] == list(times)
+
+
+def test_numbers_that_no_counter_can_have(postgres: Sql, target: Bulk) -> None:
+    execute(postgres.url, "CREATE TABLE counts (name TEXT, n NUMERIC)")
+    for number in ("'NaN'", "'Infinity'", "1e5000", "0.5", "5"):
+        execute(postgres.url, f"INSERT INTO counts VALUES ('n:{number.strip(chr(39))}', {number})")
+    tally, said = run(postgres.url, target, Queries("SELECT name, n FROM counts", None))
+    assert (tally, len(said)) == (Tally(made=1, refused=4), 4), said
+
+
 def test_rows_that_are_none_are_told_and_the_rest_is_imported(sql: Sql, target: Bulk) -> None:
     execute(
         sql.url,
@@ -126,17 +149,18 @@ def test_rows_that_are_none_are_told_and_the_rest_is_imported(sql: Sql, target: 
         "INSERT INTO counts VALUES (NULL, 1), ('not a name', 1), ('null', NULL), ('twice', 1), ('twice', 1), ('ok', 1)",
         "INSERT INTO likes VALUES (NULL, 'x', NULL), ('not a name', 'x', NULL), ('not a name', 'y', NULL), "
         "('ok', '', NULL), ('ok', NULL, NULL), ('ok', 'ann', NULL), ('ok', 'ann', NULL), ('twice', 'ann', NULL), "
-        "('ok', 'bob', 'yesterday')",
+        "('ok', 'bob', 'yesterday'), ('ok', 'eve', '9999-12-31T23:59:59-01:00')",
     )
     execute(sql.url, f"INSERT INTO likes VALUES ('ok', '{'m' * 10_000}', NULL), ('ok', 'a\nb', NULL)")
     queries = Queries("SELECT name, CAST(n AS INTEGER) FROM counts", "SELECT name, who, since FROM likes")
     tally, said = run(sql.url, target, queries)
     assert tally == Tally(made=2, members=2, refused=len(said)), said
     wrong = sorted(line.partition(": ")[2].partition(", ")[0][:40] for line in said)
-    assert len(said) == 12, wrong
+    assert len(said) == 13, wrong
     for where in ("counts: None", "counts: 'not a name'", "counts: 'null'", "counts: 'twice'", "members: None",
                   "members: 'not a name'", "members: ok: ''", "members: ok: None", "members: ok: 'ann'",
-                  "members: ok: 'bob'", "members: ok: 'mmmm", "members: ok: 'a\\nb'"):  # fmt: skip
+                  "members: ok: 'bob'", "members: ok: 'eve'", "members: ok: 'mmmm",
+                  "members: ok: 'a\\nb'"):  # fmt: skip
         assert len([line for line in said if line.startswith(where)]) == 1, (where, said)
     assert members(target, "ok") == [("ann", NOW)]
 

@@ -404,6 +404,8 @@ BAD |= {
     b'{"name":"a","value":1,"operationCount":1,"alarms":[ALARM]}': "at: either at or every",
     b'{"name":"a","value":1,"operationCount":1,"alarms":[ALARM,"every":0}]}': "every: must lie between",
     b'{"name":"a","value":1,"operationCount":1,"alarms":[ALARM,"every":1000}]}': "dueAt: missing",
+    b'{"name":"a","value":1,"operationCount":1,"createdAt":"9999-12-31T23:59:59-01:00"}': "9999",
+    b'{"name":"a","value":1,"operationCount":1,"createdAt":"0001-01-01T00:00:00+01:00"}': "9999",
     b'{"name":"a","value":1,"members":[["",1]]}': "members",
     b'{"name":"a","value":1,"members":[["ann"]]}': "members",
     b'{"name":"a","value":1,"members":[["a\\nb","2026-01-01T00:00:00Z"]]}': "members",
