@@ -73,6 +73,8 @@ class Trimmer:
         trimmed, id = 0, 0
         while rows := await self._thread.call(self._store.after, id, PAGE):
             for row in rows:
+                if row.created_at is None:
+                    continue  # Of one that is being imported in parts it is not known yet what is kept.
                 policy = policy_of(row, self._policies)
                 limit = policy.history_limit
                 if policy.history_max_age is not None or (limit is not None and row.seq > limit):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 import subprocess
@@ -12,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from actors.core.policy import Policies
+from actors.trimmer import Trimmer
 from gateway.transfer import lines
 from gateway.transfer.lines import BadLine, Read
 from gateway.transfer.loading import Loader, Tally
@@ -29,6 +32,7 @@ from storage.records import (
 )
 from storage.store import SqlStore, open_store
 from tests.contract.test_store import Sql, filled, operation, postgres, sql, sqlite, write
+from tests.support.clock import HandClock
 from tests.support.service_process import command, environment, run_command
 
 __all__ = ["postgres", "sql", "sqlite"]
@@ -306,6 +310,29 @@ def test_its_alarms_come_with_the_last_part(
     take(loader, last)
     loader.finish()
     assert {name for name, _ in target.alarms_due(2 * NOW, 2 * NOW, 9)} == {"votes"}
+    assert everything(target) == everything(source)
+
+
+def test_its_history_is_not_trimmed_while_its_parts_come_in(
+    source: Bulk, target: Bulk, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its policy, which may keep more than that of all, comes with the last part."""
+    monkeypatch.setattr(bulk, "PART", 2)
+    furnished(source)
+    first, last = text_of(source).splitlines(keepends=True)
+    loader = Loader(target, print)
+    take(loader, first)
+
+    async def walk() -> int:
+        trimmer = Trimmer(sql.open(), HandClock(2 * NOW), Policies({"history_max_age": 60}))
+        try:
+            return await trimmer.walk()
+        finally:
+            trimmer._thread.close()
+
+    assert asyncio.run(walk()) == 0
+    take(loader, last)
+    loader.finish()
     assert everything(target) == everything(source)
 
 
