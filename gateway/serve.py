@@ -125,13 +125,7 @@ def _listen_once(directory: Path) -> None:
 
 def _prepare(settings: Settings) -> Path:
     """Find out what cannot work before anything is started."""
-    from gateway.deploy import bind
-
-    try:
-        bind(settings.host, settings.port, shared=False).close()
-    except OSError as error:
-        where = f"{settings.host}:{settings.port}"
-        raise CannotStart(f"cannot listen on {where}: {error.strerror or error}; choose another --port") from error
+    _hold_port(settings)
     data = Path(settings.data_dir).resolve()
     try:
         (data / "logs").mkdir(parents=True, exist_ok=True)
@@ -146,6 +140,27 @@ def _prepare(settings: Settings) -> Path:
     except StorageError as error:
         raise CannotStart(str(error)) from error
     return data
+
+
+def _hold_port(settings: Settings) -> None:
+    """Keep others off the port for as long as this process lives.
+
+    Gateways share it, and so would those of a second service that starts at the same moment: half of the clients would
+    count in the other's database.
+    """
+    from gateway.deploy import bind
+
+    try:
+        port = bind(settings.host, settings.port, shared=False)
+    except OSError as error:
+        where = f"{settings.host}:{settings.port}"
+        raise CannotStart(f"cannot listen on {where}: {error.strerror or error}; choose another --port") from error
+    if settings.address != "local":
+        port.close()  # There gateways may run as another user, who could not share it with us.
+        return
+    port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+    port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # For the gateways; who binds it alone is refused.
+    port.detach()
 
 
 def _hold(path: Path) -> None:

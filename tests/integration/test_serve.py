@@ -30,6 +30,20 @@ def test_a_port_in_use_is_one_clear_line_and_code_1(service: Service, tmp_path: 
     assert service.ready()
 
 
+def test_of_two_that_start_at_once_on_one_port_one_does(new_service: NewService) -> None:
+    both = [new_service(port=free_port())]
+    both.append(new_service(port=both[0].port))
+    for each in both:
+        each.launch()
+    commands = [each.command for each in both if each.command is not None]
+    wait_for("one of them to end", lambda: any(command.poll() is not None for command in commands))
+    [loser] = [each for each in both if each.command is not None and each.command.poll() is not None]
+    [winner] = [each for each in both if each is not loser]
+    assert f"cannot listen on 127.0.0.1:{winner.port}" in loser.tail()
+    wait_for("the other one", winner.ready)
+    assert winner.stop() == 0
+
+
 @pytest.mark.parametrize(
     ("flags", "code", "named"),
     [
