@@ -25,6 +25,7 @@ from gateway.config import LOOPBACK, ConfigError, Settings
 
 FOLLOW_S = 0.25
 REACH_S = 3.0
+LOOK_S = 0.5
 STOP_S = 12.0  # The longest that stopping may take.
 OBJECT_STORE_BYTES = 80 * 2**20  # The least that Ray takes; nothing of ours goes through it.
 
@@ -101,7 +102,7 @@ def serve(settings: Settings) -> int:
                 counter_key=settings.counter_key,
                 default_counter=settings.default_counter,
             )
-            with _following(Path(actors.log_file or ""), terminal), _ray(settings) as node:
+            with _following(Path(actors.log_file or ""), terminal), _ray(settings) as node, _ends_with_ray(terminal):
                 _run(settings, replace(actors, node=node), terminal, stop)
     except (CannotStart, AlreadyRunning, ConfigError) as error:
         print(f"counters: {error}", file=terminal)
@@ -228,6 +229,34 @@ def _ray(settings: Settings) -> Iterator[str]:
         yield ray.get_runtime_context().get_node_id()
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _ends_with_ray(terminal: IO[str]) -> Iterator[None]:
+    """End this process when the Ray that it has started is killed: nothing that dies from then on would come back.
+
+    Whoever has started us can start us again. To look is also what lets Ray's processes end: they follow one that has
+    gone, and would take it for alive while it is a zombie of ours.
+    """
+    from ray._private import worker
+
+    done = threading.Event()
+    node = worker._global_node
+
+    def look() -> None:
+        while not done.wait(LOOK_S):
+            gone = [kind for kind, _ in node.dead_processes() if kind in ("raylet", "gcs_server")]
+            if gone:
+                print(f"counters: Ray has lost its {gone[0]}, and nothing could be started again: ended", file=terminal)
+                os._exit(1)
+
+    thread = threading.Thread(target=look, name="ray", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def _reach(address: str) -> None:

@@ -158,3 +158,20 @@ def test_nothing_of_ours_is_left_when_the_command_is_killed(new_service: NewServ
     service.kill_everything()
     assert service.start().call("getValue", {"name": "kept"})["value"] == 3
     assert service.stop() == 0
+
+
+@pytest.mark.parametrize("name", ["raylet", "gcs_server"])
+def test_a_service_whose_ray_is_killed_ends_and_can_be_started_again(new_service: NewService, name: str) -> None:
+    running = new_service(hosts=2).start()
+    assert running.call("increment", {"name": "votes"}, key="1")["value"] == 1
+    [of_ray] = [process for process in running.processes() if process.name() == name]
+    of_ray.kill()
+    assert running.command is not None
+    assert running.command.wait(5) == 1
+    assert f"lost its {name}" in running.tail()
+    # As when the command is killed, Ray's own agents take a minute to notice.
+    wait_for("our processes are gone", lambda: not any(running.actors(kind) for kind in KINDS), 10)
+    running.kill_everything()
+    running.start()
+    assert running.call("increment", {"name": "votes"}, key="1")["value"] == 1
+    assert running.stop() == 0
