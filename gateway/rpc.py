@@ -149,6 +149,8 @@ class Rpc:
         more = True
         while more and len(body) <= BODY_MAX:
             message = await receive()
+            if message["type"] == "http.disconnect":
+                return  # What it has said of its request may be read as another one.
             body += message.get("body", b"")
             more = message.get("more_body", False)
         peer = scope["client"][0] if scope.get("client") else None

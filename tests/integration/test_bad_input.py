@@ -164,6 +164,16 @@ def test_a_body_that_never_comes_harms_nobody(service: Service, untouched: str) 
         assert other.post("/rpc/counter.getValue", json.dumps({"name": untouched}).encode()).status == 200
 
 
+@pytest.mark.parametrize("more", [b"", b"Expect: 100-continue\r\n"], ids=["at once", "when told to go on"])
+def test_half_a_request_does_nothing(service: Service, http: httpx.Client, counter: str, more: bytes) -> None:
+    body = json.dumps({"name": counter}).encode()
+    with Bare(service) as bare:
+        head = b"POST /rpc/counter.increment HTTP/1.1\r\nHost: x\r\n%bContent-Length: %d\r\n\r\n"
+        bare.send(head % (more, len(body) + 1) + body)
+    time.sleep(0.2)
+    assert http.post("/rpc/counter.getValue", json={"name": counter}).json()["value"] == 0
+
+
 def test_chunks_and_pipelines_are_read(service: Service, counter: str) -> None:
     body = json.dumps({"name": counter}).encode()
     chunked = b"POST /rpc/counter.increment HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + b"".join(
