@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import inspect
+import io
 import logging
 import os
 import shutil
@@ -38,6 +39,18 @@ class CannotStart(Exception):
 
 class Stopped(Exception):
     """Somebody wants the service to stop before it has started."""
+
+
+class _Terminal(io.TextIOWrapper):
+    """Standard error as it was at the start. That nobody reads it any more (`| head`, `| tee`) ends no service."""
+
+    def __init__(self) -> None:
+        super().__init__(os.fdopen(os.dup(2), "wb"), line_buffering=True)
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            super().write(text)
+        return len(text)
 
 
 class _Stop:
@@ -76,7 +89,7 @@ class _Stop:
 
 def serve(settings: Settings) -> int:
     """Run the service until SIGINT or SIGTERM. Returns the exit code."""
-    terminal = os.fdopen(os.dup(2), "w", buffering=1)
+    terminal = _Terminal()
     stop = _Stop()
     _use_token(settings)
     try:
@@ -106,6 +119,9 @@ def serve(settings: Settings) -> int:
                 _run(settings, replace(actors, node=node), terminal, stop)
     except (CannotStart, AlreadyRunning, ConfigError) as error:
         print(f"counters: {error}", file=terminal)
+        return 1
+    except OSError as error:  # Of a file or folder that cannot be used.
+        print(f"counters: cannot start: {error}", file=terminal)
         return 1
     except Stopped:
         print("stopped while starting", file=terminal)
@@ -323,7 +339,7 @@ def _run(settings: Settings, actors: ActorSettings, terminal: IO[str], stop: _St
 def _following(path: Path, terminal: IO[str]) -> Iterator[None]:
     """Show the log lines of all processes on the terminal, as they are written."""
     done = threading.Event()
-    path.touch()
+    path.open("a").close()
 
     def follow() -> None:
         with path.open(encoding="utf-8", errors="replace") as file:

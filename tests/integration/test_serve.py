@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from tests.support.service_clients import Bare, listening
-from tests.support.service_process import Service, free_port, run_command, wait_for
+from tests.support.service_process import ROOT, Service, command, environment, free_port, run_command, wait_for
 
 NewService = Callable[..., Service]
 KINDS = ("gateway", "host", "supervisor")
@@ -78,6 +80,48 @@ def test_a_path_that_is_too_long_for_sockets_is_one_clear_line(tmp_path: Path) -
     assert run.stderr.count("\n") == 1, run.stderr
     assert str(long) in run.stderr
     assert "TMPDIR" in run.stderr
+
+
+@pytest.mark.parametrize("name", ["lock", "logs/ray.log", "logs/counters.log"])
+def test_a_file_that_cannot_be_written_is_one_clear_line(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir(parents=True)
+    run = run_command("serve", "--port", str(free_port()), "--data-dir", tmp_path)
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr.count("\n") == 1, run.stderr
+    assert str(tmp_path / name) in run.stderr
+
+
+def test_no_place_for_temporary_files_is_one_clear_line(tmp_path: Path) -> None:
+    program = "import tempfile; tempfile.tempdir = '/proc/nowhere'; import gateway.cli; exit(gateway.cli.main())"
+    run = subprocess.run(
+        [sys.executable, "-c", program, "serve", "--port", str(free_port()), "--data-dir", tmp_path],
+        env=environment(), cwd=ROOT, capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr.count("\n") == 1, run.stderr
+    assert "/proc/nowhere" in run.stderr
+
+
+def test_a_terminal_that_has_gone_does_not_keep_it_from_saying_goodbye(new_service: NewService) -> None:
+    service = new_service()
+    reader, writer = os.pipe()
+    service.command = subprocess.Popen(
+        command("serve", "--port", str(service.port), "--data-dir", service.data_dir),
+        env=service.family.environment(RAY_TMPDIR=str(service.scratch)),
+        cwd=ROOT, stdin=subprocess.DEVNULL, stdout=writer, stderr=writer, start_new_session=True,
+    )  # fmt: skip
+    os.close(writer)
+    wait_for("the service is ready", service.ready)
+    os.close(reader)
+    with listening(service, "votes") as listener:
+        service.processes()
+        service.command.send_signal(signal.SIGINT)
+        with pytest.raises(ConnectionClosed) as closed:
+            listener.connection.recv(10)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1012
+    assert service.command.wait(20) == 0
+    service.check_nothing_left()
 
 
 def test_no_ray_at_the_address_is_one_clear_line(tmp_path: Path) -> None:
