@@ -257,7 +257,14 @@ class CounterSocket(WebSocketsSansIOProtocol):
         for data in machine.data_to_send():
             if data:
                 self.transport.write(data)
-        self.transport.close()
+        if machine.close_rcvd is not None:
+            self.transport.close()
+        elif not self.transport.is_closing():
+            # What it is still sending has to be taken from the kernel: closing over it would reset the connection, and
+            # the peer would not read why.
+            self.transport.write_eof()
+            self.transport.resume_reading()
+            asyncio.get_running_loop().call_later(GOODBYE_S, self.transport.close)
 
     def _end(self) -> None:
         session, self.session = self.session, None

@@ -325,6 +325,14 @@ def test_what_is_no_websocket_is_closed_with_the_reason(
         _still_talks(other)
 
 
+def test_who_sends_far_too_much_hears_why(service: Service, untouched: str) -> None:
+    """All of it is sent before anything is read, and nothing of what the service says is lost by that."""
+    for _ in range(5):
+        with Bare(service).upgrade(untouched) as bare:
+            bare.send(frame(TEXT, b"x" * 2**23))
+            assert bare.read_close() == 1009
+
+
 def test_ten_thousand_frames_of_garbage(service: Service, untouched: str) -> None:
     """Each is answered, and the socket can still be used."""
     chance = random.Random(3)

@@ -16,6 +16,7 @@ class RecordingTransport(asyncio.Transport):
         self.reading = True
         self.closed = False
         self.aborted = False
+        self.ended = False  # Nothing more will be written.
         self.backlog = 0  # What `get_write_buffer_size` says.
         self.high: int | None = None
 
@@ -29,6 +30,9 @@ class RecordingTransport(asyncio.Transport):
         self.written.clear()
         self.writes.clear()
         return taken
+
+    def write_eof(self) -> None:
+        self.ended = True
 
     def is_closing(self) -> bool:
         return self.closed

@@ -472,7 +472,7 @@ class TestViolations:
                 line = Line().feed(client_frame(b"ping"), *pieces, client_frame(b'{"type":"increment"}'))
                 found = line.code
                 assert found == code or (code is None and found in (1002, 1009)), [piece.hex() for piece in pieces]
-                assert line.transport.closed
+                assert line.transport.ended
                 assert line.session.heard == [b"ping"]
                 assert line.nobody.log == ["join", "leave"]
                 line.lose()
@@ -482,7 +482,20 @@ class TestViolations:
     @jumping
     async def test_garbage(self) -> None:
         line = Line().feed(b"GET / HTTP/1.1\r\n\r\n")
+        assert line.transport.ended
+        line.lose()
+
+    @jumping
+    async def test_what_is_still_sent_is_taken_so_that_the_code_is_not_lost(self) -> None:
+        """Closing over what was not read resets a connection, and then nobody reads a code."""
+        line = Line().feed(OVERSIZE[:100])
+        assert (line.code, line.transport.closed, line.transport.reading) == (1009, False, True)
+        line.feed(OVERSIZE[100:], client_frame(b"ping"))
+        await sleep(GOODBYE_S * 0.9)
+        assert not line.transport.closed
+        await sleep(GOODBYE_S * 0.2)
         assert line.transport.closed
+        assert (len(server_frames(line.written)), line.session.heard) == (1, [])
         line.lose()
 
     @given(st.lists(st.binary(max_size=40), max_size=10))
