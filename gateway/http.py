@@ -14,16 +14,19 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from gateway.errors import Problem
 from gateway.rpc import BODY_MAX, JSON, PATH, Headers, Request, Rpc
 
+HEAD_MAX = 128 * 2**10  # Bytes of URL and headers. Those of a handshake with an attachment are some 50 KB.
+
 _PREFIX = PATH.encode()
 
 
 class _Call:
     """A request on the short way, in the place where uvicorn keeps the cycle of an ordinary one."""
 
-    __slots__ = ("body", "disconnected", "keep_alive", "message_event", "more_body", "response_complete")
+    __slots__ = ("body", "disconnected", "headers", "keep_alive", "message_event", "more_body", "response_complete")
 
-    def __init__(self, keep_alive: bool) -> None:
+    def __init__(self, headers: list[tuple[bytes, bytes]], keep_alive: bool) -> None:
         self.body = b""
+        self.headers = headers
         self.keep_alive = keep_alive
         self.more_body = True
         self.disconnected = False
@@ -46,8 +49,18 @@ class CounterHttp(HttpToolsProtocol):
     leaving = False  # The gateway stops: every answer is the last one of its connection.
     _cached_for: tuple[int, Any, Any] = (0, None, None)
     _cached: bytes = b""
+    _advanced = False  # What has just arrived was the beginning, the body or the end of a request, or some of it was.
+    _loose = 0  # Bytes that were none of these since.
+
+    def data_received(self, data: bytes) -> None:
+        self._advanced = False
+        super().data_received(data)
+        self._loose = 0 if self._advanced else self._loose + len(data)
+        if self._loose > HEAD_MAX and not self.transport.is_closing():
+            self.send_400_response(f"a request has at most {HEAD_MAX} bytes of URL and headers")
 
     def on_message_begin(self) -> None:
+        self._advanced = True
         # The scope is made when it is known to be needed.
         self.url = b""
         self.expect_100_continue = False
@@ -65,13 +78,16 @@ class CounterHttp(HttpToolsProtocol):
             keep_alive = (
                 not self.leaving and self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
             )
-            self.cycle = _Call(keep_alive)  # type: ignore[assignment]
+            self.cycle = _Call(self.headers, keep_alive)  # type: ignore[assignment]
+            self.headers = []  # For trailers, which are no headers.
             return
         url, headers, expects = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expects
         self.headers.extend(headers)
         super().on_headers_complete()
+        if not self.parser.should_upgrade():
+            self.headers = []
 
     def handle_websocket_upgrade(self) -> None:
         super().handle_websocket_upgrade()
@@ -79,6 +95,7 @@ class CounterHttp(HttpToolsProtocol):
         self.parser = None  # type: ignore[assignment]
 
     def on_body(self, body: bytes) -> None:
+        self._advanced = True
         call = self.cycle
         if isinstance(call, _Call):
             # A body that is too large is read to its end, so that the answer finds its reader, but not kept.
@@ -88,13 +105,14 @@ class CounterHttp(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
+        self._advanced = True
         call = self.cycle
         if not isinstance(call, _Call):
             super().on_message_complete()
             return
         path, _, query = self.url.partition(b"?")
         peer = self.client[0] if self.client else None
-        request = Request("POST", path.decode("latin-1"), query, self.headers, call.body, peer)
+        request = Request("POST", path.decode("latin-1"), query, call.headers, call.body, peer)
         self.rpc.handle(request, lambda status, body, headers: self._respond(call, status, body, headers))
 
     def pause_writing(self) -> None:

@@ -174,6 +174,40 @@ def test_half_a_request_does_nothing(service: Service, http: httpx.Client, count
     assert http.post("/rpc/counter.getValue", json={"name": counter}).json()["value"] == 0
 
 
+@pytest.mark.parametrize(
+    "begin",
+    [
+        b"GET /",
+        b"GET / HTTP/1.1\r\nX: ",
+        b"POST /rpc/counter.getValue HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: ",
+        b"POST /rpc/counter.getValue HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1;x=",
+    ],
+    ids=["URL", "header", "trailer", "extension of a chunk"],
+)
+def test_a_head_without_end_is_refused(service: Service, untouched: str, begin: bytes) -> None:
+    with in_time(Bare(service)) as bare:
+        bare.send(begin)
+        with contextlib.suppress(OSError):  # It need not listen to the end.
+            for _ in range(100):
+                bare.send(b"x" * 2**14)
+                time.sleep(0.001)
+        assert bare.answer().status == 400
+
+
+def test_trailers_are_no_headers(service: Service, counter: str) -> None:
+    head = b"POST %b HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n%b\r\n"
+    trailers = b"Content-Type: text/plain\r\nOrigin: https://elsewhere.example\r\n"
+    body = b'{"name":"%b"}' % counter.encode()
+    chunks = b"%x\r\n%b\r\n0\r\n%b\r\n" % (len(body), body, trailers)
+    with Bare(service) as bare:
+        bare.send(head % (b"/rpc/counter.increment", b"") + chunks)
+        assert bare.answer().status == 200
+        bare.send(head % (b"/rpc/counter.increment", b"Expect: 100-continue\r\n"))
+        assert bare.answer().status == 100
+        bare.send(chunks)
+        assert bare.answer().status == 200
+
+
 def test_chunks_and_pipelines_are_read(service: Service, counter: str) -> None:
     body = json.dumps({"name": counter}).encode()
     chunked = b"POST /rpc/counter.increment HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + b"".join(
