@@ -10,11 +10,11 @@ from dataclasses import replace
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import ActorAlreadyExistsError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors import logs
-from actors.directory import NAMESPACE, SUPERVISOR, TIMER
+from actors.directory import NAMESPACE, SUPERVISOR, TIMER, supervisor
 from actors.errors import AlreadyRunning
 from actors.host_actor import HostActor
 from actors.placement import HostEntry, Table
@@ -139,20 +139,26 @@ class SupervisorActor:
         return self._settings
 
 
-def refuse_another() -> None:
-    """Raises AlreadyRunning when the connected Ray cluster runs a service already."""
-    if SUPERVISOR in actor_names():
-        raise AlreadyRunning("this Ray cluster already runs a counters service; `counters stop` ends it")
+def found(settings: ActorSettings, hosts: int) -> None:
+    """Start the supervisor in the connected Ray cluster. Raises AlreadyRunning where there is one.
+
+    Ray gives a name away once, so of two that try at the same moment one succeeds.
+    """
+    settings = replace(settings, hosts=hosts)
+    try:
+        ray.remote(SupervisorActor).options(**actor_options(SUPERVISOR, settings)).remote(settings)
+    except ActorAlreadyExistsError as error:
+        raise AlreadyRunning(
+            "this Ray cluster already runs a counters service; `counters stop` ends it"
+        ) from error
 
 
 def start(settings: ActorSettings, hosts: int) -> None:
-    """Start supervisor, hosts and timer in the connected Ray cluster and wait until the hosts are there."""
-    settings = replace(settings, hosts=hosts)
-    handle = ray.remote(SupervisorActor).options(**actor_options(SUPERVISOR, settings)).remote(settings)
-    ray.remote(TimerActor).options(**actor_options(TIMER, settings)).remote(settings)
+    """Start the timer, have the supervisor start the hosts, and wait until they are there."""
+    ray.remote(TimerActor).options(**actor_options(TIMER, settings)).remote(replace(settings, hosts=hosts))
     version, table = 0, Table()
     while len(table.hosts) < hosts:
-        table = ray.get(handle.newer_table.remote(version))
+        table = ray.get(supervisor().newer_table.remote(version))
         version = table.version
 
 

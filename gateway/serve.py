@@ -318,7 +318,7 @@ def _run(settings: Settings, actors: ActorSettings, terminal: IO[str], stop: _St
 
     stop.listen()
     stop.check()
-    runtime.refuse_another()  # Before anything that `stop` below would end.
+    runtime.found(actors, settings.hosts)  # If that fails there is nothing of ours, and `stop` would end another's.
     try:
         runtime.start(actors, settings.hosts)
         stop.check()

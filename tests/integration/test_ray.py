@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 from tests.support.service_clients import listening
 from tests.support.service_cluster import RayHead
-from tests.support.service_process import Service, free_port, run_command
+from tests.support.service_process import ROOT, Service, free_port, run_command, wait_for
 
 FOLDER = Path(__file__).parent
+# `counters`, which founds its service at a moment that was agreed upon.
+AT_ONCE = """
+import sys, time, actors.runtime as runtime, gateway.cli
+moment, found = float(sys.argv.pop(1)), runtime.found
+runtime.found = lambda *given: (time.sleep(max(0.0, moment - time.time())), found(*given))
+exit(gateway.cli.main())
+"""
 TITLES = ("ray::HostActor", "ray::GatewayActor", "ray::SupervisorActor")
 LIST = "import ray; ray.init(log_to_driver=False); print(ray.util.list_named_actors(all_namespaces=True))"
 
@@ -50,3 +60,21 @@ def test_a_service_in_a_cluster_and_every_counter_in_an_actor_of_its_own(tmp_pat
         assert service.stop() == 0
         assert [pid for title in TITLES for pid in head.family.titled(title)] == []
         assert head.run("-c", LIST).splitlines()[-1] == "[]"
+
+
+def test_of_two_services_that_start_at_once_in_a_cluster_one_does(tmp_path: Path) -> None:
+    with RayHead().start() as head:
+        moment = str(time.time() + 8)
+        outputs = [tmp_path / "first", tmp_path / "second"]
+        commands = []
+        for output in outputs:
+            arguments = ["--port", str(free_port()), "--data-dir", f"{output}-data", "--address", head.address]
+            with output.open("wb") as file:
+                program = [sys.executable, "-c", AT_ONCE, moment, "serve", *arguments]
+                commands.append(subprocess.Popen(program, cwd=ROOT, env=head.environment(), stdout=file, stderr=file))
+        wait_for("one of them to end", lambda: any(command.poll() is not None for command in commands))
+        winner = 0 if commands[0].poll() is None else 1
+        assert "already runs a counters service" in outputs[1 - winner].read_text()
+        wait_for("the other one", lambda: "Durable Counters at" in outputs[winner].read_text())
+        commands[winner].terminate()
+        assert commands[winner].wait(20) == 0
