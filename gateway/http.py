@@ -7,8 +7,10 @@ ordinary way; both ways share uvicorn's state for keep-alive, pipelining and shu
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from gateway.errors import Problem
@@ -51,10 +53,14 @@ class CounterHttp(HttpToolsProtocol):
     _cached: bytes = b""
     _advanced = False  # What has just arrived was the beginning, the body or the end of a request, or some of it was.
     _loose = 0  # Bytes that were none of these since.
+    _arrived = b""  # What is being read,
+    _again = b""  # and the head of a request that has to be read again.
 
     def data_received(self, data: bytes) -> None:
         self._advanced = False
+        self._arrived = data
         super().data_received(data)
+        self._arrived = b""
         self._loose = 0 if self._advanced else self._loose + len(data)
         if self._loose > HEAD_MAX and not self.transport.is_closing():
             self.send_400_response(f"a request has at most {HEAD_MAX} bytes of URL and headers")
@@ -67,6 +73,12 @@ class CounterHttp(HttpToolsProtocol):
         self.headers = []
 
     def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade() and self._get_upgrade() not in (None, b"websocket"):
+            # Java's and curl's clients offer HTTP/2 (h2c) with a request. We may pass over that, and the parser would
+            # take the body for HTTP/2.
+            lines = [b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade"]
+            self._again = b"%b %b HTTP/1.1\r\n%b\r\n" % (self.parser.get_method(), self.url, b"".join(lines))
+            return
         unfinished = self.cycle is not None and not self.cycle.response_complete
         if (
             self.url.startswith(_PREFIX)
@@ -89,6 +101,13 @@ class CounterHttp(HttpToolsProtocol):
         if not self.parser.should_upgrade():
             self.headers = []
 
+    def _unsupported_upgrade_warning(self) -> None:
+        again, self._again = self._again, b""
+        upgrade = sys.exception()
+        if again and isinstance(upgrade, httptools.HttpParserUpgrade):
+            self.parser = httptools.HttpRequestParser(self)
+            self.data_received(again + self._arrived[upgrade.args[0] :])
+
     def handle_websocket_upgrade(self) -> None:
         super().handle_websocket_upgrade()
         # This object is done; the parser points back at it and would keep both until the collector comes.
@@ -107,6 +126,8 @@ class CounterHttp(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._advanced = True
         call = self.cycle
+        if self._again:
+            return
         if not isinstance(call, _Call):
             super().on_message_complete()
             return

@@ -208,6 +208,24 @@ def test_trailers_are_no_headers(service: Service, counter: str) -> None:
         assert bare.answer().status == 200
 
 
+@pytest.mark.parametrize("pause_s", [0, 0.1], ids=["at once", "head and body apart"])
+def test_an_offer_of_http_2_is_passed_over(service: Service, counter: str, pause_s: float) -> None:
+    """As Java's HttpClient and `curl --http2` make it with their first requests."""
+    offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAA\r\n"
+    body = json.dumps({"name": counter}).encode()
+    head = b"POST /rpc/counter.increment HTTP/1.1\r\nHost: x\r\n%bContent-Length: %d\r\n\r\n"
+    with Bare(service) as bare:
+        for value in (1, 3):
+            bare.send(head % (offer, len(body)))
+            time.sleep(pause_s)
+            bare.send(body + head % (b"", len(body)) + body)
+            assert [json.loads(bare.answer().body)["value"] for _ in range(2)] == [value, value + 1]
+        bare.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n%b\r\n" % offer)
+        assert bare.answer().status == 200
+        bare.send(b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n%b\r\n" % offer)
+        assert bare.answer().status == 400
+
+
 def test_chunks_and_pipelines_are_read(service: Service, counter: str) -> None:
     body = json.dumps({"name": counter}).encode()
     chunked = b"POST /rpc/counter.increment HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + b"".join(
