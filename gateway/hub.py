@@ -296,6 +296,10 @@ class Hub:
             self._loop.call_later(ASK_AGAIN_S, self._serve, channel)
             return
         answer: Burst | Position = _decode_answer(body)
+        if (answer.counter_id or -1) != channel.counter_id:
+            # Of a life that we have not heard of yet: its events are no continuation of this one's.
+            self._loop.call_later(ASK_AGAIN_S, self._serve, channel)
+            return
         if isinstance(answer, Position):
             channel.recent = Recent(answer.seq)
         else:

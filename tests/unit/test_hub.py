@@ -90,11 +90,16 @@ class Room:
             self.hub.place(self.owner.position())
 
     def join(
-        self, snapshot: bool = False, since: int | None = None, seen: Place | None = None, **wishes: Any
+        self,
+        snapshot: bool = False,
+        since: int | None = None,
+        life: int | None = None,
+        seen: Place | None = None,
+        **wishes: Any,
     ) -> Subscriber:
         complete = wishes.get("filters") is None
         subscriber = Subscriber(self, self.owner.name, Stream(self.owner.truth, seen, complete=complete), **wishes)
-        subscriber.session.subscribe(self.owner.name, snapshot, since)
+        subscriber.session.subscribe(self.owner.name, snapshot, since, life)
         return subscriber
 
     def happen(self, operations: int = 1, type: str = "increment") -> Burst:
@@ -515,6 +520,26 @@ class TestThoseWhoComeBack:
         room.answer()
         await settle()
         assert [message["type"] for message in subscriber.heard] == ["snapshot"]
+
+    @in_room
+    async def test_the_events_of_another_life_are_no_answer(self, room: Room) -> None:
+        """The owner is ahead of what we have heard: the counter was deleted and made anew."""
+        room.happen(5)
+        await settle()
+        subscriber = room.join(since=3, life=1, seen=Place(1, 3))
+        late = [room.owner.delete(), *(room.owner.commit() for _ in range(7))]
+        room.answer()
+        await settle()
+        assert subscriber.heard == []
+        for burst in late:
+            room.hub.publish(burst)
+        await asyncio.sleep(hub_module.ASK_AGAIN_S)
+        room.happen()
+        await settle()
+        assert [(message["type"], message["value"]) for message in subscriber.heard] == [
+            ("snapshot", 7),
+            ("increment", 8),
+        ]
 
     @in_room
     async def test_who_has_seen_more_than_we_have_does_not_go_back(self, room: Room) -> None:
