@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import ray
-from ray.exceptions import ActorAlreadyExistsError, RayError
+from ray.exceptions import ActorAlreadyExistsError, ActorUnavailableError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors import logs
@@ -31,6 +32,7 @@ _OPTIONS: dict[str, Any] = {
     "max_concurrency": 1000,
 }
 
+AGAIN_S = 0.2
 INTRODUCE_S = 2.0  # A host that is asked who it is. A busy one answers in a fraction of that.
 RETIRE_S = 5.0  # The longest that a host may take to finish. A round takes milliseconds.
 PROBE_S = 0.5  # A host that accepts no connection and says nothing for so long is gone.
@@ -158,8 +160,18 @@ def start(settings: ActorSettings, hosts: int) -> None:
     ray.remote(TimerActor).options(**actor_options(TIMER, settings)).remote(replace(settings, hosts=hosts))
     version, table = 0, Table()
     while len(table.hosts) < hosts:
-        table = ray.get(supervisor().newer_table.remote(version))
+        table = insist(lambda version=version: supervisor().newer_table.remote(version))  # type: ignore[misc]
         version = table.version
+
+
+def insist(call: Callable[[], Any]) -> Any:
+    """What an actor answers to `call`, however often it is killed meanwhile: Ray starts it again."""
+    while True:
+        try:
+            return ray.get(call())
+        except ActorUnavailableError as error:
+            log.info("action=asked_again error=%s", type(error).__name__)
+            threading.Event().wait(AGAIN_S)
 
 
 def stop() -> None:

@@ -115,7 +115,8 @@ def start(settings: Settings, actors: ActorSettings) -> None:
         ray.remote(GatewayActor).options(**runtime.actor_options(name, actors)).remote(name, settings, actors)
         for name in names(settings)
     ]
-    ray.get([gateway.ready.remote() for gateway in gateways])
+    for gateway in gateways:
+        runtime.insist(gateway.ready.remote)
 
 
 def names(settings: Settings) -> list[str]:

@@ -126,6 +126,9 @@ def serve(settings: Settings) -> int:
     except Stopped:
         print("stopped while starting", file=terminal)
         return 130
+    except Exception as error:
+        print(f"counters: {error!r}; more in ray.log in the data directory", file=terminal)
+        raise
     return 0
 
 

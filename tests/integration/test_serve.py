@@ -188,6 +188,16 @@ def _runs(service: Service, title: str) -> bool:
     return any(each.startswith(title) for each in titles)
 
 
+def test_a_supervisor_that_is_killed_while_it_starts(new_service: NewService) -> None:
+    service = new_service(hosts=2).launch()
+    wait_for("a log", service.log.exists)
+    os.kill(int(service.wait_for_line(r"supervisor_started pid=(\d+)")[1]), signal.SIGKILL)
+    assert service.command is not None
+    wait_for("the service is ready", lambda: service.ready() or service.command.poll() is not None)
+    assert service.call("increment", {"name": "votes"})["value"] == 1
+    assert service.stop() == 0
+
+
 def test_nothing_of_ours_is_left_when_the_command_is_killed(new_service: NewService) -> None:
     service = new_service().start()
     service.call("increment", {"name": "kept", "amount": 3})
