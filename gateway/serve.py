@@ -77,6 +77,11 @@ class _Stop:
             leave.start()
         self._wanted.set()
 
+    @property
+    def wanted(self) -> bool:
+        """Whether a signal has come."""
+        return self._wanted.is_set()
+
     def check(self) -> None:
         """Raise Stopped if a signal has come."""
         if self._wanted.is_set():
@@ -115,7 +120,8 @@ def serve(settings: Settings) -> int:
                 counter_key=settings.counter_key,
                 default_counter=settings.default_counter,
             )
-            with _following(Path(actors.log_file or ""), terminal), _ray(settings) as node, _ends_with_ray(terminal):
+            log_file = Path(actors.log_file or "")
+            with _following(log_file, terminal), _ray(settings) as node, _ends_with_ray(terminal, stop):
                 _run(settings, replace(actors, node=node), terminal, stop)
     except (CannotStart, AlreadyRunning, ConfigError) as error:
         print(f"counters: {error}", file=terminal)
@@ -251,8 +257,8 @@ def _ray(settings: Settings) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _ends_with_ray(terminal: IO[str]) -> Iterator[None]:
-    """End this process when the Ray that it has started is killed: nothing that dies from then on would come back.
+def _ends_with_ray(terminal: IO[str], stop: _Stop) -> Iterator[None]:
+    """End this process when Ray is killed on this node: nothing that dies from then on would come back.
 
     Whoever has started us can start us again. To look is also what lets Ray's processes end: they follow one that has
     gone, and would take it for alive while it is a zombie of ours.
@@ -261,10 +267,15 @@ def _ends_with_ray(terminal: IO[str]) -> Iterator[None]:
 
     done = threading.Event()
     node = worker._global_node
+    raylet = socket.socket(socket.AF_UNIX)
+    raylet.connect(node.raylet_socket_name)
 
     def look() -> None:
-        while not done.wait(LOOK_S):
+        # Who ends us may end Ray as well (Ctrl-C, systemd). Then the gateways, who have heard it, get their time.
+        while not done.wait(LOOK_S) and not stop.wanted:
             gone = [kind for kind, _ in node.dead_processes() if kind in ("raylet", "gcs_server")]
+            if not gone and _ended(raylet):  # One that we have joined is no child of ours.
+                gone = ["raylet"]
             if gone:
                 print(f"counters: Ray has lost its {gone[0]}, and nothing could be started again: ended", file=terminal)
                 os._exit(1)
@@ -276,6 +287,17 @@ def _ends_with_ray(terminal: IO[str]) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
+        raylet.close()
+
+
+def _ended(connection: socket.socket) -> bool:
+    """Whether who is at the other end has gone. It has nothing to say to us."""
+    try:
+        return not connection.recv(1, socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def _reach(address: str) -> None:

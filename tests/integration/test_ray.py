@@ -78,3 +78,13 @@ def test_of_two_services_that_start_at_once_in_a_cluster_one_does(tmp_path: Path
         wait_for("the other one", lambda: "Durable Counters at" in outputs[winner].read_text())
         commands[winner].terminate()
         assert commands[winner].wait(20) == 0
+
+
+def test_a_service_ends_with_the_node_that_it_has_joined() -> None:
+    with RayHead().start() as head, Service(address=head.address) as service:
+        service.start(HOME=str(head.scratch))
+        [raylet] = [process for process in head.family.processes() if process.name() == "raylet"]
+        raylet.kill()
+        assert service.command is not None
+        assert service.command.wait(10) == 1
+        assert "lost its raylet" in service.tail()
