@@ -14,19 +14,19 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from secrets import token_hex
-from typing import IO
+from typing import IO, NoReturn
 
 from actors.errors import AlreadyRunning
 from actors.settings import ActorSettings
 from gateway.config import LOOPBACK, ConfigError, Settings
+from gateway.ray_watch import end_ray, watching_ray
 
 FOLLOW_S = 0.25
 REACH_S = 3.0
-LOOK_S = 0.5
 STOP_S = 12.0  # The longest that stopping may take.
 OBJECT_STORE_BYTES = 80 * 2**20  # The least that Ray takes; nothing of ours goes through it.
 
@@ -61,6 +61,7 @@ class _Stop:
 
     def __init__(self) -> None:
         self._wanted = threading.Event()
+        self.serving = False  # Nothing is left to do than to wait for them.
         self.listen()
 
     def listen(self) -> None:
@@ -87,17 +88,26 @@ class _Stop:
         if self._wanted.is_set():
             raise Stopped
 
+    def pause(self, seconds: float) -> None:
+        """Wait so long. Raises Stopped as soon as a signal has come."""
+        if self._wanted.wait(seconds):
+            raise Stopped
+
     def wait(self) -> None:
         """Return when a signal comes."""
+        self.serving = True
         self._wanted.wait()
+        self.serving = False
 
 
 def serve(settings: Settings) -> int:
     """Run the service until SIGINT or SIGTERM. Returns the exit code."""
     terminal = _Terminal()
     stop = _Stop()
+    environment = dict(os.environ)
     _use_token(settings)
     try:
+        port = _hold_port(settings)
         data = _prepare(settings)
         stop.check()
         _silence(data / "logs" / "ray.log")
@@ -120,8 +130,15 @@ def serve(settings: Settings) -> int:
                 counter_key=settings.counter_key,
                 default_counter=settings.default_counter,
             )
+
+            def lost(process: str) -> None:
+                # Who ends us may end Ray as well (Ctrl-C, systemd); then the gateways, who have heard it, end.
+                if not stop.wanted:
+                    shutil.rmtree(run_dir, ignore_errors=True)
+                    _go_on_without(process, settings, port, stop, terminal, environment)
+
             log_file = Path(actors.log_file or "")
-            with _following(log_file, terminal), _ray(settings) as node, _ends_with_ray(terminal, stop):
+            with _following(log_file, terminal), _ray(settings) as node, watching_ray(lost):
                 _run(settings, replace(actors, node=node), terminal, stop)
     except (CannotStart, AlreadyRunning, ConfigError) as error:
         print(f"counters: {error}", file=terminal)
@@ -151,7 +168,6 @@ def _listen_once(directory: Path) -> None:
 
 def _prepare(settings: Settings) -> Path:
     """Find out what cannot work before anything is started."""
-    _hold_port(settings)
     data = Path(settings.data_dir).resolve()
     try:
         (data / "logs").mkdir(parents=True, exist_ok=True)
@@ -168,8 +184,8 @@ def _prepare(settings: Settings) -> Path:
     return data
 
 
-def _hold_port(settings: Settings) -> None:
-    """Keep others off the port for as long as this process lives.
+def _hold_port(settings: Settings) -> socket.socket | None:
+    """Keep others off the port until what this returns is closed, or this process ends. Raises CannotStart.
 
     Gateways share it, and so would those of a second service that starts at the same moment: half of the clients would
     count in the other's database.
@@ -183,10 +199,58 @@ def _hold_port(settings: Settings) -> None:
         raise CannotStart(f"cannot listen on {where}: {error.strerror or error}; choose another --port") from error
     if settings.address != "local":
         port.close()  # There gateways may run as another user, who could not share it with us.
-        return
+        return None
     port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
     port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # For the gateways; who binds it alone is refused.
-    port.detach()
+    return port
+
+
+def _go_on_without(
+    process: str,
+    settings: Settings,
+    port: socket.socket | None,
+    stop: _Stop,
+    terminal: _Terminal,
+    environment: Mapping[str, str],
+) -> NoReturn:
+    """Ray has lost a process that it cannot do without: nothing that dies from now on would come back.
+
+    So the service begins anew: this process runs the same command line again, and whoever watches over it sees nothing
+    of it. While it starts, or in a cluster that it has joined and that may have no place for it any more, it ends.
+    """
+    again = stop.serving and settings.address == "local"
+    print(f"counters: Ray has lost its {process}; {'starting anew' if again else 'ended'}", file=terminal)
+    try:
+        if again:
+            end_ray()
+            _await_port(settings, port, stop)
+            os.dup2(terminal.fileno(), 2)
+            os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
+    except Stopped:
+        print("stopped while starting", file=terminal)
+    except Exception as error:
+        print(f"counters: cannot start anew: {error}", file=terminal)
+    os._exit(1)
+
+
+def _await_port(settings: Settings, held: socket.socket | None, stop: _Stop) -> None:
+    """Return when the gateways have ended: they would share the port with those that come.
+
+    Raises CannotStart when they do not, and Stopped.
+    """
+    if held is not None:
+        held.close()
+    for left in range(round(STOP_S / FOLLOW_S), -1, -1):
+        stop.pause(FOLLOW_S)
+        try:
+            free = _hold_port(settings)
+        except CannotStart:
+            if not left:
+                raise
+        else:
+            if free is not None:
+                free.close()
+            return
 
 
 def _hold(path: Path) -> None:
@@ -254,50 +318,6 @@ def _ray(settings: Settings) -> Iterator[str]:
         yield ray.get_runtime_context().get_node_id()
     finally:
         ray.shutdown()
-
-
-@contextlib.contextmanager
-def _ends_with_ray(terminal: IO[str], stop: _Stop) -> Iterator[None]:
-    """End this process when Ray is killed on this node: nothing that dies from then on would come back.
-
-    Whoever has started us can start us again. To look is also what lets Ray's processes end: they follow one that has
-    gone, and would take it for alive while it is a zombie of ours.
-    """
-    from ray._private import worker
-
-    done = threading.Event()
-    node = worker._global_node
-    raylet = socket.socket(socket.AF_UNIX)
-    raylet.connect(node.raylet_socket_name)
-
-    def look() -> None:
-        # Who ends us may end Ray as well (Ctrl-C, systemd). Then the gateways, who have heard it, get their time.
-        while not done.wait(LOOK_S) and not stop.wanted:
-            gone = [kind for kind, _ in node.dead_processes() if kind in ("raylet", "gcs_server")]
-            if not gone and _ended(raylet):  # One that we have joined is no child of ours.
-                gone = ["raylet"]
-            if gone:
-                print(f"counters: Ray has lost its {gone[0]}, and nothing could be started again: ended", file=terminal)
-                os._exit(1)
-
-    thread = threading.Thread(target=look, name="ray", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-        raylet.close()
-
-
-def _ended(connection: socket.socket) -> bool:
-    """Whether who is at the other end has gone. It has nothing to say to us."""
-    try:
-        return not connection.recv(1, socket.MSG_DONTWAIT)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
 
 
 def _reach(address: str) -> None:

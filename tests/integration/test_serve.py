@@ -9,11 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from counters_client import SyncCounterClient
 from tests.support.service_clients import Bare, listening
 from tests.support.service_process import ROOT, Service, command, environment, free_port, run_command, wait_for
 
@@ -215,17 +217,23 @@ def test_nothing_of_ours_is_left_when_the_command_is_killed(new_service: NewServ
 
 
 @pytest.mark.parametrize("name", ["raylet", "gcs_server"])
-def test_a_service_whose_ray_is_killed_ends_and_can_be_started_again(new_service: NewService, name: str) -> None:
+def test_a_service_whose_ray_is_killed_begins_anew(new_service: NewService, name: str) -> None:
     running = new_service(hosts=2).start()
-    assert running.call("increment", {"name": "votes"}, key="1")["value"] == 1
-    [of_ray] = [process for process in running.processes() if process.name() == name]
-    of_ray.kill()
     assert running.command is not None
-    assert running.command.wait(5) == 1
-    assert f"lost its {name}" in running.tail()
-    # As when the command is killed, Ray's own agents take a minute to notice.
-    wait_for("our processes are gone", lambda: not any(running.actors(kind) for kind in KINDS), 10)
-    running.kill_everything()
-    running.start()
-    assert running.call("increment", {"name": "votes"}, key="1")["value"] == 1
+    before, actors = running.processes(), {pid for kind in KINDS for pid in running.pids(kind)}
+    with SyncCounterClient(running.url) as client, closing(client.watch("votes")) as events:
+        assert next(events).value == 0
+        assert running.call("increment", {"name": "votes"}, key="1")["value"] == 1
+        [of_ray] = [process for process in before if process.name() == name]
+        of_ray.kill()
+        wait_for("it is there again", lambda: running.output.read_text().count("Durable Counters at ") == 2, 60)
+        assert f"lost its {name}" in running.output.read_text()
+        assert running.call("increment", {"name": "votes"}, key="1")["value"] == 1
+        assert running.call("increment", {"name": "votes"}, key="2")["value"] == 2
+        assert [next(events).value, next(events).value] == [1, 2]
+    assert running.command.poll() is None
+    assert actors and actors.isdisjoint(pid for kind in KINDS for pid in running.pids(kind))
+    for process in before:  # As when the command is killed, Ray's own agents take a minute to notice.
+        if process.pid != running.command.pid and process.is_running():
+            process.kill()
     assert running.stop() == 0
